@@ -1,0 +1,49 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Registry } from "prom-client";
+
+/** The HTTP server for operators and probes: one for each process. */
+export interface AdminServer {
+  readonly port: number;
+  close(): void;
+}
+
+/**
+ * Opens `/livez`, which answers while the process runs at all, `/readyz`, which answers 200 while
+ * `isReady` says so and 503 otherwise, and `/metrics` in Prometheus's text format.
+ *
+ * Neighbours never count for readiness: one outage would take every replica out of DNS at once.
+ */
+export async function openAdmin(options: { host: string; port: number; registry: Registry; isReady: () => boolean }): Promise<AdminServer> {
+  const server = createServer((request, response) => {
+    const send = (status: number, text: string, type = "text/plain; charset=utf-8"): void => {
+      response.writeHead(status, { "content-type": type, "cache-control": "no-store" }).end(text);
+    };
+    if (request.method !== "GET" && request.method !== "HEAD") return send(405, "only GET\n");
+    switch (request.url?.split("?")[0]) {
+      case "/livez":
+        return send(200, "ok\n");
+      case "/readyz":
+        return options.isReady() ? send(200, "ready\n") : send(503, "not ready\n");
+      case "/metrics":
+        options.registry.metrics().then(
+          (text) => send(200, text, options.registry.contentType),
+          () => send(500, "metrics cannot be collected\n"),
+        );
+        return;
+      default:
+        return send(404, "there are /livez, /readyz and /metrics\n");
+    }
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(options.port, options.host, resolve);
+  });
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: () => {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}

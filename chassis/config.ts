@@ -1,0 +1,93 @@
+import { z } from "zod";
+
+/** The variables of one part of the process: a zod object whose keys are `PARLEY_*` names, each with a description. */
+export type ConfigSchema = z.ZodObject<Record<string, z.ZodType>>;
+
+/** What every process reads, whichever services run in it. */
+export const processConfig = z.object({
+  PARLEY_HOST: text("127.0.0.1", "Address that all ports listen on; 0.0.0.0 for every interface"),
+  PARLEY_GRPC_BASE_PORT: port(50051, "gRPC port of the process's first service; the others follow, in order"),
+  PARLEY_ADMIN_BASE_PORT: port(9090, "Admin port of the process: /livez, /readyz and /metrics"),
+  PARLEY_LOG_LEVEL: oneOf(["trace", "debug", "info", "warn", "error", "silent"], "info", "Least severe level that is logged"),
+  PARLEY_DRAIN_TIMEOUT: duration("15s", "Time that calls in progress have to finish after SIGTERM"),
+  PARLEY_DRAIN_DELAY: duration("0s", "Time between not ready and taking no more calls, for load balancers to notice"),
+  PARLEY_REFLECTION: oneOf(["on", "off"], "on", "Whether services describe themselves to grpcurl and others by gRPC reflection"),
+  PARLEY_MAX_MESSAGE_BYTES: bytes(4 * 1024 * 1024, "Largest message that a service or the gateway receives"),
+  PARLEY_CONNECTION_AGE: duration("5m", "Age at which a gRPC connection is closed, so that clients find new replicas; varies by 10 %"),
+  PARLEY_CONNECTION_AGE_GRACE: duration("30s", "Time that calls have to finish on a connection that reached its age"),
+});
+export type ProcessConfig = z.output<typeof processConfig>;
+
+/** Thrown by readConfig: one line for each variable that is wrong. */
+export class ConfigError extends Error {
+  override name = "ConfigError";
+}
+
+/** Reads the schema's variables from the environment; one that is set to nothing counts as not set. Throws ConfigError. */
+export function readConfig<T extends z.ZodObject>(schema: T, env: NodeJS.ProcessEnv): z.output<T> {
+  const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
+  const result = schema.safeParse(set);
+  if (result.success) return result.data;
+  throw new ConfigError(
+    result.error.issues
+      .map(({ path, message }) => {
+        const value = set[String(path[0])];
+        return `${path.join(".")}: ${value === undefined ? "is not set" : `"${value}" is wrong`}; expected ${message}`;
+      })
+      .join("\n"),
+  );
+}
+
+/** A TCP port. */
+export function port(byDefault: number, description: string): z.ZodDefault<z.ZodType<number>> {
+  return number(1, 65_535, "a port, 1 to 65535").default(byDefault).meta({ description, unit: "port" });
+}
+
+/** A number of bytes. */
+export function bytes(byDefault: number, description: string): z.ZodDefault<z.ZodType<number>> {
+  return number(1, 2 ** 31 - 1, "a number of bytes, 1 to 2147483647").default(byDefault).meta({ description, unit: "bytes" });
+}
+
+/** A number of things. */
+export function count(byDefault: number, description: string): z.ZodDefault<z.ZodType<number>> {
+  return number(1, 1_000_000, "a whole number, 1 to 1000000").default(byDefault).meta({ description, unit: "count" });
+}
+
+/** A duration such as `500ms`, `15s` or `5m`; read as milliseconds. */
+export function duration(byDefault: string, description: string): z.ZodType<number> {
+  const expected = "a duration such as 500ms, 15s or 5m, at most 24 days";
+  const schema = z.string().transform((value, context) => {
+    const [, amount, unit] = /^(\d{1,9})(ms|s|m|h)$/.exec(value) ?? [];
+    const ms = Number(amount) * ({ ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[unit ?? ""] ?? Number.NaN);
+    // setTimeout fires at once above this many milliseconds.
+    if (ms < 2 ** 31) return ms;
+    context.addIssue({ code: "custom", message: expected });
+    return z.NEVER;
+  });
+  return schema.prefault(byDefault).meta({ description, unit: "duration" });
+}
+
+/** Any text. */
+export function text(byDefault: string, description: string): z.ZodDefault<z.ZodString> {
+  return z.string().default(byDefault).meta({ description, unit: "text" });
+}
+
+/** One of a few words. */
+export function oneOf<const T extends readonly [string, ...string[]]>(words: T, byDefault: T[number], description: string) {
+  const schema = z.enum(words, { error: words.join(", ").replace(/, ([^,]*)$/, " or $1") });
+  return schema.default(byDefault as z.util.NoUndefined<z.output<typeof schema>>).meta({ description, unit: words.join(" | ") });
+}
+
+/** A list separated by commas, each entry without the spaces around it. */
+export function list(description: string, entry: z.ZodType<string, string> = z.string()): z.ZodType<string[]> {
+  return z
+    .string()
+    .default("")
+    .transform((value) => value.split(",").map((part) => part.trim()).filter((part) => part !== ""))
+    .pipe(z.array(entry))
+    .meta({ description, unit: "list" });
+}
+
+function number(min: number, max: number, error: string): z.ZodType<number> {
+  return z.string().regex(/^\d{1,10}$/, error).transform(Number).pipe(z.number().min(min, error).max(max, error));
+}

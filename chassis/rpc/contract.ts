@@ -1,0 +1,48 @@
+import { type DescMethod, type DescService, getOption, hasOption } from "@bufbuild/protobuf";
+import { MethodOptions_IdempotencyLevel as IdempotencyLevel } from "@bufbuild/protobuf/wkt";
+import { Access, access, deadline } from "@parley/gen/parley/options/v1/options_pb.js";
+
+/** What a unary method may take where its contract states nothing, in milliseconds. */
+const defaultDeadlineMs = 10_000;
+
+/** Returns who may call the method. Methods of contracts other than ours, such as health and reflection, are public. */
+export function accessOf(method: DescMethod): Access {
+  return isOurs(method.parent) ? getOption(method, access) : Access.PUBLIC;
+}
+
+/** Throws an error that names each method whose contract states no access. */
+export function assertAccessStated(contracts: readonly DescService[]): void {
+  const missing = contracts
+    .flatMap((contract) => contract.methods)
+    .filter((method) => accessOf(method) === Access.UNSPECIFIED)
+    .map((method) => `${method.parent.typeName}.${method.name}`);
+  if (missing.length > 0) {
+    throw new Error(`no access stated for ${missing.join(", ")}: add option (parley.options.v1.access) to the contract`);
+  }
+}
+
+/** Returns how long a call of the method may take, in milliseconds; undefined: as long as its connection. */
+export function deadlineMsOf(method: DescMethod): number | undefined {
+  if (hasOption(method, deadline)) {
+    const { seconds, nanos } = getOption(method, deadline);
+    return Number(seconds) * 1_000 + nanos / 1e6;
+  }
+  return method.methodKind === "unary" ? defaultDeadlineMs : undefined;
+}
+
+/** Whether a call of the method may be sent twice. */
+export function isIdempotent(method: DescMethod): boolean {
+  return method.idempotency !== IdempotencyLevel.IDEMPOTENCY_UNKNOWN;
+}
+
+/** Whether the contract is one of the suite's own. */
+export function isOurs(contract: DescService): boolean {
+  return contract.typeName.startsWith("parley.");
+}
+
+/** Returns the name of the service that serves the contract: `greeter` for those of the package `parley.greeter.v1`. */
+export function serviceNameOf(contract: DescService): string {
+  const [, name] = /^parley\.([a-z]\w*)\.v\d+$/.exec(contract.file.proto.package) ?? [];
+  if (name === undefined) throw new Error(`${contract.typeName} is not in a package parley.<service>.v1`);
+  return name.replaceAll("_", "-");
+}

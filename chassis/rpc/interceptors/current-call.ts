@@ -1,0 +1,44 @@
+import { randomBytes, randomUUID } from "node:crypto";
+import type { Interceptor } from "@connectrpc/connect";
+import { deadlineKey } from "../context-keys.ts";
+import { runInCall } from "../current-call.ts";
+import { aroundSteps } from "./steps.ts";
+
+/** The request headers that a handler's own calls carry on; `x-request-id` and `traceparent` come on top. All others end here. */
+const passedOnHeaders = ["authorization", "baggage", "tracestate"];
+
+/**
+ * Makes the call the current one for its handler: takes in, or makes, `x-request-id` and the W3C
+ * `traceparent`, and answers with the request's id.
+ */
+export const currentCall: Interceptor = (next) => async (req) => {
+  const requestId = requestIdOf(req.header);
+  const { traceId, flags } = traceOf(req.header);
+  const passedOn = new Map([
+    ["x-request-id", requestId],
+    ["traceparent", `00-${traceId}-${randomBytes(8).toString("hex")}-${flags}`],
+  ]);
+  for (const name of passedOnHeaders) {
+    const value = req.header.get(name);
+    if (value !== null) passedOn.set(name, value);
+  }
+  const call = { requestId, traceId, passedOn, deadlineMs: req.contextValues.get(deadlineKey), signal: req.signal };
+  const response = await aroundSteps(
+    () => next(req),
+    (step) => runInCall(call, step),
+  );
+  response.header.set("x-request-id", requestId);
+  return response;
+};
+
+/** A caller's own id is taken where it is short and plain, so that it can do no harm in logs and headers. */
+function requestIdOf(header: Headers): string {
+  const given = header.get("x-request-id") ?? "";
+  return /^[\w.:-]{1,128}$/.test(given) ? given : randomUUID();
+}
+
+/** Reads `traceparent` (W3C Trace Context, section 3.2), or starts a new trace, not sampled. */
+function traceOf(header: Headers): { traceId: string; flags: string } {
+  const [, traceId, flags] = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/.exec(header.get("traceparent") ?? "") ?? [];
+  return traceId === undefined || flags === undefined ? { traceId: randomBytes(16).toString("hex"), flags: "00" } : { traceId, flags };
+}

@@ -1,0 +1,40 @@
+import { Code, type ConnectError, type Interceptor } from "@connectrpc/connect";
+import type { Logger } from "pino";
+import { peerKey } from "../context-keys.ts";
+import { isOurs } from "../contract.ts";
+import { findCurrentCall } from "../current-call.ts";
+import { statusName } from "../errors.ts";
+import { watchEnd } from "./steps.ts";
+
+/** Codes that mean the service is at fault. */
+const faults: ReadonlySet<Code> = new Set([Code.Unknown, Code.Internal, Code.DataLoss]);
+
+/** Logs one line for each call when it ended: method, code, duration, peer, ids. Probes and reflection are logged at debug. */
+export function requestLog(log: Logger): Interceptor {
+  return (next) => async (req) => {
+    const startedMs = performance.now();
+    const call = findCurrentCall();
+    return watchEnd(
+      () => next(req),
+      (error) => {
+        log[levelOf(error, isOurs(req.service))](
+          {
+            method: `${req.service.typeName}/${req.method.name}`,
+            code: statusName(error),
+            duration_ms: Math.round((performance.now() - startedMs) * 1_000) / 1_000,
+            peer: req.contextValues.get(peerKey),
+            request_id: call?.requestId,
+            trace_id: call?.traceId,
+            error: error?.rawMessage,
+          },
+          "call",
+        );
+      },
+    );
+  };
+}
+
+function levelOf(error: ConnectError | undefined, ours: boolean): "debug" | "info" | "error" {
+  if (error !== undefined && faults.has(error.code)) return "error";
+  return ours ? "info" : "debug";
+}

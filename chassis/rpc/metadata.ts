@@ -1,0 +1,21 @@
+import { Metadata } from "@grpc/grpc-js";
+
+/** Returns gRPC metadata as headers; values of `-bin` keys become base64 text, as Connect has them. */
+export function metadataToHeaders(metadata: Metadata): Headers {
+  const headers = new Headers();
+  for (const [key, values] of Object.entries(metadata.toJSON())) {
+    if (key.startsWith(":")) continue;
+    for (const value of values) headers.append(key, typeof value === "string" ? value : value.toString("base64"));
+  }
+  return headers;
+}
+
+/** Returns headers as gRPC metadata; text of `-bin` keys is decoded from base64. Throws on values that are not printable ASCII. */
+export function headersToMetadata(headers: Headers): Metadata {
+  const metadata = new Metadata();
+  for (const [key, value] of headers) {
+    if (!key.endsWith("-bin")) metadata.add(key, value);
+    else for (const part of value.split(",")) metadata.add(key, Buffer.from(part.trim(), "base64"));
+  }
+  return metadata;
+}

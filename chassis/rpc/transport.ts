@@ -1,0 +1,120 @@
+import type { DescMessage, DescMethod, DescService, MessageShape } from "@bufbuild/protobuf";
+import { Code, ConnectError, createContextValues, type Interceptor, type Transport } from "@connectrpc/connect";
+import { createMethodUrl, runStreamingCall, runUnaryCall } from "@connectrpc/connect/protocol";
+import * as grpc from "@grpc/grpc-js";
+import { type ClientCall, startCall } from "./client-call.ts";
+import { deadlineMsOf } from "./contract.ts";
+import { findCurrentCall } from "./current-call.ts";
+import { createServiceConfig } from "./service-config.ts";
+
+/** A connection with calls on it that leaves a ping without an answer is given up, in milliseconds. */
+const keepaliveMs = { every: 30_000, patience: 5_000 };
+/** How soon a target that could not be reached is tried again, in milliseconds: gRPC's own 1 s to 120 s outlast a rollout. */
+const reconnectMs = { first: 100, atMost: 5_000 };
+
+export interface TransportOptions {
+  /** Where the contracts are served, as gRPC names targets: `dns:///greeter:50051`. */
+  readonly target: string;
+  readonly contracts: readonly DescService[];
+  /** Run about every call, the first outermost. */
+  readonly interceptors: Interceptor[];
+  readonly maxMessageBytes: number;
+}
+
+/** A transport that holds connections. */
+export interface OpenTransport extends Transport {
+  close(): void;
+}
+
+/**
+ * Opens a Connect transport over one gRPC channel, for the life of the process. It connects at
+ * the first call.
+ *
+ * A call takes at most what its caller says, else what the contract says, and never more than is
+ * left to the current call, with which it is also cancelled. Failures are ConnectErrors with
+ * `isWireError` set: they are a neighbour's.
+ */
+export function openTransport(options: TransportOptions): OpenTransport {
+  const channel = new grpc.Channel(options.target, grpc.credentials.createInsecure(), {
+    "grpc.service_config": JSON.stringify(createServiceConfig(options.contracts)),
+    "grpc.service_config_disable_resolution": 1,
+    "grpc.max_receive_message_length": options.maxMessageBytes,
+    "grpc.keepalive_time_ms": keepaliveMs.every,
+    "grpc.keepalive_timeout_ms": keepaliveMs.patience,
+    "grpc.initial_reconnect_backoff_ms": reconnectMs.first,
+    "grpc.max_reconnect_backoff_ms": reconnectMs.atMost,
+    "grpc.dns_min_time_between_resolutions_ms": 1_000,
+    "grpc.enable_http_proxy": 0,
+    "grpc.enable_channelz": 0,
+  });
+  const { interceptors } = options;
+  return {
+    unary(method, signal, timeoutMs, header, message, contextValues) {
+      const limits = limitsOf(method, signal, timeoutMs);
+      const common = commonOf(method, header, contextValues);
+      return runUnaryCall({
+        interceptors,
+        ...limits,
+        req: { ...common, stream: false, method, message },
+        next: async (req) => {
+          req.signal.throwIfAborted();
+          const call = startCall(channel, method, { header: req.header, signal: req.signal, timeoutMs: limits.timeoutMs });
+          call.send(req.message).catch(() => {}); // read() tells why
+          call.halfClose();
+          const answer = await call.read();
+          if (answer === undefined || (await call.read()) !== undefined) {
+            throw new ConnectError(`${common.url} did not answer with one message`, Code.Unimplemented);
+          }
+          return { ...common, stream: false, method, message: answer, header: call.header, trailer: call.trailer };
+        },
+      });
+    },
+    stream(method, signal, timeoutMs, header, messages, contextValues) {
+      const limits = limitsOf(method, signal, timeoutMs);
+      const common = commonOf(method, header, contextValues);
+      return runStreamingCall({
+        interceptors,
+        ...limits,
+        req: { ...common, stream: true, method, message: messages },
+        next: async (req) => {
+          req.signal.throwIfAborted();
+          const call = startCall(channel, method, { header: req.header, signal: req.signal, timeoutMs: limits.timeoutMs });
+          void sendAll(call, req.message);
+          await call.answered;
+          return { ...common, stream: true, method, message: readAll(call), header: call.header, trailer: call.trailer };
+        },
+      });
+    },
+    close: () => channel.close(),
+  };
+}
+
+/** What a call may take, by its caller, its contract and the current call. */
+function limitsOf(method: DescMethod, signal: AbortSignal | undefined, timeoutMs: number | undefined) {
+  const current = findCurrentCall();
+  const left = current?.deadlineMs === undefined ? Number.POSITIVE_INFINITY : current.deadlineMs - performance.now();
+  const limitMs = Math.min(timeoutMs ?? deadlineMsOf(method) ?? Number.POSITIVE_INFINITY, left);
+  const signals = [signal, current?.signal].filter((one) => one !== undefined);
+  return {
+    ...(limitMs !== Number.POSITIVE_INFINITY && { timeoutMs: limitMs }),
+    ...(signals.length > 0 && { signal: AbortSignal.any(signals) }),
+  };
+}
+
+function commonOf(method: DescMethod, header: ConstructorParameters<typeof Headers>[0], contextValues = createContextValues()) {
+  const url = createMethodUrl("/", method);
+  return { service: method.parent, requestMethod: "POST", url, header: new Headers(header), contextValues };
+}
+
+async function sendAll<I extends DescMessage>(call: ClientCall<I, DescMessage>, messages: AsyncIterable<MessageShape<I>>): Promise<void> {
+  try {
+    for await (const message of messages) await call.send(message);
+    call.halfClose();
+  } catch {
+    call.cancel(); // no effect where the call has ended, which is the other reason to come here
+  }
+}
+
+async function* readAll<O extends DescMessage>(call: ClientCall<DescMessage, O>): AsyncGenerator<MessageShape<O>> {
+  for (let message = await call.read(); message !== undefined; message = await call.read()) yield message;
+}

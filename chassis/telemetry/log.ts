@@ -1,0 +1,26 @@
+import { type DestinationStream, type Logger, pino } from "pino";
+
+/**
+ * Creates the process's logger: JSON lines on standard output, or lines for people where that is
+ * a terminal and `pino-pretty` is installed.
+ */
+export async function createLogger(level: string): Promise<Logger> {
+  return pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    process.stdout.isTTY ? await prettyStream() : pino.destination(1),
+  );
+}
+
+async function prettyStream(): Promise<DestinationStream> {
+  try {
+    const { default: pretty } = await import("pino-pretty");
+    return pretty({ translateTime: "SYS:HH:MM:ss.l", singleLine: true });
+  } catch {
+    return pino.destination(1); // images leave it out
+  }
+}

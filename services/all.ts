@@ -1,0 +1,9 @@
+import type { Component } from "@parley/chassis/service.ts";
+
+/**
+ * Every service of the suite by its name, in the order of their ports; a line each. A service is
+ * loaded only where it runs: the gateway needs the names alone.
+ */
+export const services: Readonly<Record<string, () => Promise<Component>>> = {
+  greeter: async () => (await import("@parley/greeter/service.ts")).greeter,
+};
