@@ -73,7 +73,8 @@ export async function startProcess(components: readonly Component[], environment
 /**
  * Runs components until the process is told to stop, by SIGTERM or SIGINT: then it drains and
  * exits with 0. A second signal ends it at once. What keeps it from starting is told in a line
- * each, and it exits with 1.
+ * each, and it exits with 1. Started by a parent with an IPC channel, it tells it `ready`, and
+ * stops when the parent is gone.
  */
 export async function serve(components: readonly Component[], onReady: (running: RunningProcess) => void = () => {}): Promise<void> {
   const running = await startProcess(components).catch((error: unknown) => {
@@ -91,11 +92,13 @@ export async function serve(components: readonly Component[], onReady: (running:
     process.exit(0);
   };
   process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
+  if (process.connected) process.once("disconnect", () => onSignal("SIGTERM"));
   process.on("uncaughtException", (error) => {
     running.log.fatal({ err: error }, "uncaught exception");
     process.exit(1);
   });
   running.log.info({ ports: Object.fromEntries(running.ports), admin_port: running.adminPort }, "ready");
+  process.send?.("ready");
   onReady(running);
 }
 

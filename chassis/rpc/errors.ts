@@ -2,8 +2,8 @@ import { type DescEnum, getOption, hasOption, type MessageInitShape } from "@buf
 import type { GenEnum } from "@bufbuild/protobuf/codegenv2";
 import { type Code, ConnectError } from "@connectrpc/connect";
 import { CodeSchema } from "@parley/gen/google/rpc/code_pb.js";
-import { type BadRequestSchema, ErrorInfoSchema, type RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
-import { type ErrorReason, ErrorReasonSchema } from "@parley/gen/parley/errors/v1/errors_pb.js";
+import { BadRequestSchema, ErrorInfoSchema, type RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
+import { ErrorReason, ErrorReasonSchema } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { reason as reasonOption } from "@parley/gen/parley/options/v1/options_pb.js";
 
 /** A further detail of an error, where a program must react to it. */
@@ -50,4 +50,10 @@ function codesOf(schema: DescEnum): Map<number, { name: string; code: Code }> {
 /** Returns the gRPC name of how a call ended, such as `OK` or `NOT_FOUND`. */
 export function statusName(error: ConnectError | undefined): string {
   return CodeSchema.value[error?.code ?? 0]?.name ?? "UNKNOWN";
+}
+
+/** Makes the error of a request that breaks its contract, from each field's violation. */
+export function invalidRequest(fieldViolations: { field: string; description: string; reason: string }[]): ConnectError {
+  const text = fieldViolations.map(({ field, description }) => (field === "" ? description : `${field}: ${description}`)).join("; ");
+  return fail(ErrorReason.INVALID_REQUEST, text, {}, { desc: BadRequestSchema, value: { fieldViolations } });
 }

@@ -2,7 +2,7 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { anyPack } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { Metadata, type StatusObject } from "@grpc/grpc-js";
-import { StatusSchema } from "@parley/gen/google/rpc/status_pb.js";
+import { type Status, StatusSchema } from "@parley/gen/google/rpc/status_pb.js";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { toBuffer } from "./codec.ts";
 import { fail } from "./errors.ts";
@@ -14,16 +14,22 @@ const detailsKey = "grpc-status-details-bin";
 export function statusOf(reason: unknown, trailer: Headers): StatusObject {
   const error = reason instanceof ConnectError ? reason : fail(ErrorReason.INTERNAL, "internal error");
   const metadata = metadataOf(error, trailer);
-  const message = error.rawMessage.toWellFormed(); // grpc-js throws on half a surrogate pair
-  if (error.details.length > 0) {
-    const details = error.details.map((detail) =>
+  const message = statusMessageOf(error);
+  if (message.details.length > 0) metadata.set(detailsKey, toBuffer(toBinary(StatusSchema, message)));
+  return { code: Number(error.code), details: message.message, metadata };
+}
+
+/** Returns an error as the message that carries its details. */
+export function statusMessageOf(error: ConnectError): Status {
+  return create(StatusSchema, {
+    code: error.code,
+    message: error.rawMessage.toWellFormed(), // grpc-js throws on half a surrogate pair
+    details: error.details.map((detail) =>
       "desc" in detail
         ? anyPack(detail.desc, create(detail.desc, detail.value))
         : { typeUrl: `type.googleapis.com/${detail.type}`, value: detail.value },
-    );
-    metadata.set(detailsKey, toBuffer(toBinary(StatusSchema, create(StatusSchema, { code: error.code, message, details }))));
-  }
-  return { code: Number(error.code), details: message, metadata };
+    ),
+  });
 }
 
 /** Returns the error of a status that is not OK, marked as a neighbour's. */

@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from "node:crypto";
-import type { Interceptor } from "@connectrpc/connect";
+import { ConnectError, type Interceptor } from "@connectrpc/connect";
 import { deadlineKey } from "../context-keys.ts";
 import { runInCall } from "../current-call.ts";
 import { aroundSteps } from "./steps.ts";
@@ -25,11 +25,22 @@ export const currentCall: Interceptor = (next) => async (req) => {
   const call = { requestId, traceId, passedOn, deadlineMs: req.contextValues.get(deadlineKey), signal: req.signal };
   const response = await aroundSteps(
     () => next(req),
-    (step) => runInCall(call, step),
+    (step) =>
+      runInCall(call, step).catch((error: unknown) => {
+        throw error instanceof ConnectError ? withRequestId(error, requestId) : error;
+      }),
   );
   response.header.set("x-request-id", requestId);
   return response;
 };
+
+/** Whoever gets an error needs the id most. A neighbour's own headers are not passed on with its error. */
+function withRequestId(error: ConnectError, requestId: string): ConnectError {
+  const answer = new ConnectError(error.rawMessage, error.code, error.isWireError ? {} : error.metadata, [], error);
+  answer.details = error.details;
+  answer.metadata.set("x-request-id", requestId);
+  return answer;
+}
 
 /** A caller's own id is taken where it is short and plain, so that it can do no harm in logs and headers. */
 function requestIdOf(header: Headers): string {

@@ -2,9 +2,7 @@ import { create, type DescMessage, type DescService, type Message } from "@bufbu
 import { createValidator } from "@bufbuild/protovalidate";
 import { pathToString } from "@bufbuild/protobuf/reflect";
 import type { Interceptor } from "@connectrpc/connect";
-import { BadRequestSchema } from "@parley/gen/google/rpc/error_details_pb.js";
-import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
-import { fail } from "../errors.ts";
+import { invalidRequest } from "../errors.ts";
 
 // One for the process: its first use costs 60 ms, the first of each message type up to 9 ms.
 const validator = createValidator();
@@ -32,11 +30,7 @@ function assertValid(schema: DescMessage, message: Message): void {
   const result = validator.validate(schema, message);
   if (result.kind === "valid") return;
   if (result.kind === "error") throw result.error;
-  const fieldViolations = result.violations.map((violation) => ({
-    field: pathToString(violation.field),
-    description: violation.message,
-    reason: violation.ruleId,
-  }));
-  const text = fieldViolations.map(({ field, description }) => `${field}: ${description}`).join("; ");
-  throw fail(ErrorReason.INVALID_REQUEST, text, {}, { desc: BadRequestSchema, value: { fieldViolations } });
+  throw invalidRequest(
+    result.violations.map(({ field, message: description, ruleId }) => ({ field: pathToString(field), description, reason: ruleId })),
+  );
 }

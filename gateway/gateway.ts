@@ -1,0 +1,99 @@
+import { createContextValues, type MethodImplSpec } from "@connectrpc/connect";
+import { count, duration, list, port, readConfig } from "@parley/chassis/config.ts";
+import { peerKey } from "@parley/chassis/rpc/context-keys.ts";
+import { fail } from "@parley/chassis/rpc/errors.ts";
+import { gatewayInterceptors } from "@parley/chassis/rpc/interceptors/all.ts";
+import { openTransports, targetsConfig } from "@parley/chassis/rpc/transports.ts";
+import type { Component } from "@parley/chassis/service.ts";
+import { listenError } from "@parley/chassis/start-error.ts";
+import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
+import { z } from "zod";
+import { createConnectHandlers } from "./connect.ts";
+import { contractsOf } from "./contracts.ts";
+import { answerCors } from "./cors.ts";
+import { answer, limitBodyTime, type NodeRequest, type NodeResponse } from "./node-handler.ts";
+import { openOnePort } from "./one-port.ts";
+import { relay } from "./relay.ts";
+import { createRestHandler } from "./rest.ts";
+
+/** Time that the last answers have to reach their clients, after which connections are cut. */
+const flushMs = 1_000;
+
+const isOrigin = (text: string): boolean => URL.canParse(text) && new URL(text).origin === text;
+/** The variables of the gateway, beside those that every process has. */
+export const gatewayConfig = z.object({
+  PARLEY_GATEWAY_PORT: port(8080, "HTTP port of the gateway"),
+  PARLEY_GATEWAY_HEADER_TIMEOUT: duration("10s", "Time that a client has to send a request's headers"),
+  PARLEY_GATEWAY_BODY_TIMEOUT: duration("10s", "Time that a client has to send the body of a request that is not a stream"),
+  PARLEY_GATEWAY_MAX_CONNECTIONS: count(10_000, "Connections that the gateway has open at once; further ones are closed"),
+  PARLEY_CORS_ORIGINS: list(
+    "Origins whose pages may call the gateway from a browser, such as http://localhost:5173",
+    z.string().refine(isOrigin, "origins such as http://localhost:5173, separated by commas"),
+  ),
+});
+
+/**
+ * Creates the gateway in front of the services named: it opens each method of their contracts to
+ * Connect, gRPC-Web, gRPC and REST, on one port, and passes calls on. It owns no data and speaks
+ * for nobody.
+ */
+export function createGateway(serviceNames: readonly string[]): Component {
+  const contracts = new Map(serviceNames.map((name) => [name, contractsOf(name)]));
+  return {
+    name: "gateway",
+    config: z.object({ ...gatewayConfig.shape, ...targetsConfig(serviceNames).shape }),
+    async start({ env, process, registry, ...runtime }) {
+      const config = readConfig(gatewayConfig, env);
+      const log = runtime.log.child({ service: "gateway" });
+      const transports = openTransports(contracts, { env, process, registry });
+      const streamsEnd = new AbortController();
+      const unaryEnd = new AbortController();
+      const methods = [...contracts].flatMap(([name, services]) =>
+        services.flatMap((service) => relay(service, transports.get(name))),
+      );
+      const options = {
+        methods,
+        interceptors: gatewayInterceptors({ log, registry }),
+        maxMessageBytes: process.PARLEY_MAX_MESSAGE_BYTES,
+        shutdownSignal: ({ kind }: MethodImplSpec) => (kind === "unary" ? unaryEnd : streamsEnd).signal,
+      };
+      const rpc = createConnectHandlers(options);
+      const rest = createRestHandler(options);
+      let draining = false;
+
+      const handler = (request: NodeRequest, response: NodeResponse): void => {
+        if (draining && request.httpVersionMajor === 1) response.setHeader("connection", "close");
+        if (answerCors(request, response, new Set(config.PARLEY_CORS_ORIGINS))) return;
+        const found = rpc.get(request.url?.split("?", 1)[0] ?? "");
+        const { remoteAddress, remotePort } = request.socket;
+        const sendsStream = found?.method.methodKind === "client_streaming" || found?.method.methodKind === "bidi_streaming";
+        if (!sendsStream) limitBodyTime(request, response, config.PARLEY_GATEWAY_BODY_TIMEOUT);
+        void answer(request, response, found ?? rest, createContextValues().set(peerKey, `${remoteAddress}:${remotePort}`));
+      };
+      const listener = await openOnePort({
+        host: process.PARLEY_HOST,
+        port: config.PARLEY_GATEWAY_PORT,
+        handler,
+        headerTimeoutMs: config.PARLEY_GATEWAY_HEADER_TIMEOUT,
+        maxConnections: config.PARLEY_GATEWAY_MAX_CONNECTIONS,
+      }).catch((error: unknown) => {
+        throw listenError(error, config.PARLEY_GATEWAY_PORT, "PARLEY_GATEWAY_PORT");
+      });
+      return {
+        port: listener.port,
+        setServing: () => {}, // it has no health of its own but the process's
+        async drain(giveUp) {
+          draining = true;
+          const stopping = fail(ErrorReason.UNAVAILABLE, "the gateway is stopping; try again");
+          streamsEnd.abort(stopping);
+          giveUp.addEventListener("abort", () => {
+            unaryEnd.abort(stopping);
+            setTimeout(listener.destroy, flushMs).unref();
+          });
+          await listener.drain();
+          transports.close();
+        },
+      };
+    },
+  };
+}

@@ -1,0 +1,99 @@
+import { createServer as createHttp1Server, type RequestListener } from "node:http";
+import { createServer as createHttp2Server, type ServerHttp2Session } from "node:http2";
+import { type AddressInfo, createServer as createTcpServer, type Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import type { NodeHandler } from "./node-handler.ts";
+
+/** What a client without TLS sends first when it knows that the server speaks HTTP/2 (RFC 9113, section 3.4). */
+const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
+/** Streams that one HTTP/2 connection may have open (RFC 9113, section 6.5.2, recommends no fewer). */
+const maxConcurrentStreams = 100;
+/** Time that a kept-alive HTTP/1.1 connection has to send the next request. */
+const idleMs = 60_000;
+/** While draining, time that clients have to send what is on its way on a connection that looks idle. */
+const lateRequestMs = 500;
+/** While draining, how often connections that have become idle are closed. */
+const sweepMs = 50;
+
+/** A TCP port that serves HTTP/1.1 and HTTP/2 without TLS. */
+export interface OnePort {
+  readonly port: number;
+  /** Takes no more connections; resolves when all requests have ended and every connection is closed. */
+  drain(): Promise<void>;
+  /** Cuts what is left. */
+  destroy(): void;
+}
+
+/** Listens. Which HTTP a client speaks is seen from its first bytes, for which, as for its headers, it has `headerTimeoutMs`. */
+export async function openOnePort(options: {
+  readonly host: string;
+  readonly port: number;
+  readonly handler: NodeHandler;
+  readonly headerTimeoutMs: number;
+  readonly maxConnections: number;
+}): Promise<OnePort> {
+  const { headerTimeoutMs, handler } = options;
+  const http1 = createHttp1Server(
+    { headersTimeout: headerTimeoutMs, keepAliveTimeout: idleMs, connectionsCheckingInterval: 1_000, noDelay: true },
+    handler as RequestListener,
+  );
+  // It never listens itself. Without this event Node tracks no connections: no time limits, no closing of idle ones.
+  http1.emit("listening");
+  const http2 = createHttp2Server({ settings: { maxConcurrentStreams } }, handler);
+  const sessions = new Set<ServerHttp2Session>();
+  http2.on("session", (session) => {
+    sessions.add(session);
+    session.once("close", () => sessions.delete(session));
+    session.setTimeout(idleMs, () => session.close()); // open streams go on
+  });
+  const sockets = new Set<Socket>();
+  const undecided = new Set<Socket>();
+
+  const server = createTcpServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
+    sockets.add(socket);
+    undecided.add(socket);
+    const giveUp = (): void => void socket.destroy();
+    const timer = setTimeout(giveUp, headerTimeoutMs);
+    socket.once("close", () => {
+      clearTimeout(timer);
+      sockets.delete(socket);
+      undecided.delete(socket);
+    });
+    socket.on("error", giveUp).on("end", giveUp);
+    let seen: Buffer = Buffer.alloc(0);
+    socket.on("readable", function onReadable() {
+      for (let chunk: Buffer | null = socket.read(); chunk !== null; chunk = socket.read()) seen = Buffer.concat([seen, chunk]);
+      if (seen.length === 0) return;
+      const length = Math.min(seen.length, preface.length);
+      const isHttp2 = seen.subarray(0, length).equals(preface.subarray(0, length));
+      if (isHttp2 && length < preface.length) return; // the rest is on its way
+      clearTimeout(timer);
+      undecided.delete(socket);
+      socket.off("readable", onReadable).off("error", giveUp).off("end", giveUp);
+      if (isHttp2) socket.allowHalfOpen = false; // as http2 expects, unlike http
+      socket.unshift(seen);
+      (isHttp2 ? http2 : http1).emit("connection", socket);
+    });
+  });
+  server.maxConnections = options.maxConnections;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(options.port, options.host, resolve);
+  });
+
+  const destroy = (): void => {
+    for (const socket of sockets) socket.destroy();
+  };
+  return {
+    port: (server.address() as AddressInfo).port,
+    destroy,
+    async drain() {
+      server.close();
+      for (const socket of undecided) socket.destroy();
+      for (const session of sessions) session.close();
+      await delay(lateRequestMs);
+      for (; sockets.size > 0; await delay(sweepMs)) http1.closeIdleConnections();
+      http1.close();
+    },
+  };
+}

@@ -1,0 +1,97 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { processConfig, readConfig } from "@parley/chassis/config.ts";
+import { targetVariable } from "@parley/chassis/rpc/transports.ts";
+import { gatewayConfig } from "@parley/gateway/gateway.ts";
+
+/** How long to wait before a process that died is started again: twice as long each time, until it was up for `steadyMs`. */
+const backoffMs = { first: 100, atMost: 5_000, steadyMs: 10_000 };
+
+/** A process of the suite that is kept running. */
+interface Kept {
+  readonly name: string;
+  /** Resolves when it serves for the first time; rejects where it cannot start. */
+  readonly ready: Promise<void>;
+  /** Stops it as SIGTERM does, for good. */
+  stop(): Promise<void>;
+  kill(): void;
+}
+
+/**
+ * Runs each service and the gateway as a process of its own. One that dies is started again; one
+ * signal stops all, the gateway first, and a second one kills them. They end when this one dies.
+ */
+export async function splitProcesses(
+  services: readonly string[],
+  onReady: (ports: ReadonlyMap<string, number>, adminPorts: ReadonlyMap<string, number>) => void,
+): Promise<void> {
+  const base = readConfig(processConfig, process.env);
+  const names = [...services, "gateway"];
+  const ports = new Map(services.map((name, index) => [name, base.PARLEY_GRPC_BASE_PORT + index]));
+  const adminPorts = new Map(names.map((name, index) => [name, base.PARLEY_ADMIN_BASE_PORT + index]));
+  const host = base.PARLEY_HOST;
+  const targets = Object.fromEntries([...ports].map(([name, port]) => [targetVariable(name), `dns:///${host}:${port}`]));
+
+  const kept = names.map((name) =>
+    keepRunning(name, {
+      ...targets,
+      ...process.env,
+      PARLEY_GRPC_BASE_PORT: String(ports.get(name) ?? base.PARLEY_GRPC_BASE_PORT),
+      PARLEY_ADMIN_BASE_PORT: String(adminPorts.get(name)),
+    }),
+  );
+  let stopping = false;
+  const stop = async (exitCode: number): Promise<void> => {
+    if (stopping) for (const one of kept) one.kill();
+    stopping = true;
+    for (const one of kept.toReversed()) await one.stop();
+    process.exit(exitCode);
+  };
+  process.on("SIGTERM", () => stop(0)).on("SIGINT", () => stop(0));
+  try {
+    await Promise.all(kept.map(({ ready }) => ready));
+  } catch {
+    await stop(1); // it said why itself
+  }
+  onReady(new Map([...ports, ["gateway", readConfig(gatewayConfig, process.env).PARLEY_GATEWAY_PORT]]), adminPorts);
+}
+
+function keepRunning(name: string, env: NodeJS.ProcessEnv): Kept {
+  const script = join(import.meta.dirname, "..", name === "gateway" ? "gateway/main.ts" : `services/${name}/main.ts`);
+  const ready = Promise.withResolvers<void>();
+  const stopped = new AbortController();
+  let child: ChildProcess | undefined;
+  const ended = run();
+
+  async function run(): Promise<void> {
+    let wasReady = false;
+    for (let waitMs = backoffMs.first; !stopped.signal.aborted; waitMs = Math.min(waitMs * 2, backoffMs.atMost)) {
+      const startedMs = performance.now();
+      // A group of its own: a terminal's Ctrl-C is for the parent, which stops all in order.
+      child = spawn(process.execPath, [script], { env, stdio: ["ignore", "inherit", "inherit", "ipc"], detached: true });
+      child.once("message", () => {
+        wasReady = true;
+        ready.resolve();
+      });
+      const [code, signal] = await once(child, "exit");
+      if (stopped.signal.aborted) return;
+      if (!wasReady) return ready.reject(new Error(`${name} did not start`));
+      if (performance.now() - startedMs > backoffMs.steadyMs) waitMs = backoffMs.first;
+      process.stderr.write(`${name} ended with ${signal ?? `exit code ${code}`}; starting it again in ${waitMs} ms\n`);
+      await delay(waitMs, undefined, { signal: stopped.signal }).catch(() => {});
+    }
+  }
+
+  return {
+    name,
+    ready: ready.promise,
+    async stop() {
+      stopped.abort();
+      child?.kill("SIGTERM");
+      await ended;
+    },
+    kill: () => void child?.kill("SIGKILL"),
+  };
+}
