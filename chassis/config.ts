@@ -39,18 +39,20 @@ export function readConfig<T extends z.ZodObject>(schema: T, env: NodeJS.Process
 }
 
 /** A TCP port. */
-export function port(byDefault: number, description: string): z.ZodDefault<z.ZodType<number>> {
-  return number(1, 65_535, "a port, 1 to 65535").default(byDefault).meta({ description, unit: "port" });
+export function port(byDefault: number, description: string): z.ZodType<number> {
+  return number(1, 65_535, "a port, 1 to 65535").prefault(String(byDefault)).meta({ description, unit: "port" });
 }
 
 /** A number of bytes. */
-export function bytes(byDefault: number, description: string): z.ZodDefault<z.ZodType<number>> {
-  return number(1, 2 ** 31 - 1, "a number of bytes, 1 to 2147483647").default(byDefault).meta({ description, unit: "bytes" });
+export function bytes(byDefault: number, description: string): z.ZodType<number> {
+  return number(1, 2 ** 31 - 1, "a number of bytes, 1 to 2147483647")
+    .prefault(String(byDefault))
+    .meta({ description, unit: "bytes" });
 }
 
 /** A number of things. */
-export function count(byDefault: number, description: string): z.ZodDefault<z.ZodType<number>> {
-  return number(1, 1_000_000, "a whole number, 1 to 1000000").default(byDefault).meta({ description, unit: "count" });
+export function count(byDefault: number, description: string): z.ZodType<number> {
+  return number(1, 1_000_000, "a whole number, 1 to 1000000").prefault(String(byDefault)).meta({ description, unit: "count" });
 }
 
 /** A duration such as `500ms`, `15s` or `5m`; read as milliseconds. */
@@ -73,9 +75,11 @@ export function text(byDefault: string, description: string): z.ZodDefault<z.Zod
 }
 
 /** One of a few words. */
-export function oneOf<const T extends readonly [string, ...string[]]>(words: T, byDefault: T[number], description: string) {
-  const schema = z.enum(words, { error: words.join(", ").replace(/, ([^,]*)$/, " or $1") });
-  return schema.default(byDefault as z.util.NoUndefined<z.output<typeof schema>>).meta({ description, unit: words.join(" | ") });
+export function oneOf<const Word extends string>(words: readonly Word[], byDefault: NoInfer<Word>, description: string): z.ZodType<Word> {
+  return z
+    .enum(words, { error: words.join(", ").replace(/, ([^,]*)$/, " or $1") })
+    .prefault(byDefault)
+    .meta({ description, unit: words.join(" | ") });
 }
 
 /** A list separated by commas, each entry without the spaces around it. */
@@ -83,11 +87,20 @@ export function list(description: string, entry: z.ZodType<string, string> = z.s
   return z
     .string()
     .default("")
-    .transform((value) => value.split(",").map((part) => part.trim()).filter((part) => part !== ""))
+    .transform((value) =>
+      value
+        .split(",")
+        .map((part) => part.trim())
+        .filter((part) => part !== ""),
+    )
     .pipe(z.array(entry))
     .meta({ description, unit: "list" });
 }
 
-function number(min: number, max: number, error: string): z.ZodType<number> {
-  return z.string().regex(/^\d{1,10}$/, error).transform(Number).pipe(z.number().min(min, error).max(max, error));
+function number(min: number, max: number, error: string): z.ZodType<number, string> {
+  return z
+    .string()
+    .regex(/^\d{1,10}$/, error)
+    .transform(Number)
+    .pipe(z.number().min(min, error).max(max, error));
 }

@@ -27,7 +27,10 @@ export interface RunningProcess {
  *
  * Throws ConfigError with a line for each variable that is wrong, StartError for a port in use.
  */
-export async function startProcess(components: readonly Component[], environment: NodeJS.ProcessEnv = process.env): Promise<RunningProcess> {
+export async function startProcess(
+  components: readonly Component[],
+  environment: NodeJS.ProcessEnv = process.env,
+): Promise<RunningProcess> {
   const config = readConfig(z.object(Object.assign({}, processConfig.shape)), environment);
   const grpcPorts = new Map(components.map(({ name }, index) => [name, config.PARLEY_GRPC_BASE_PORT + index]));
   const env = { ...targetsOf(grpcPorts, config.PARLEY_HOST), ...environment };

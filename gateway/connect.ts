@@ -1,9 +1,9 @@
 import type { Interceptor, MethodImplSpec } from "@connectrpc/connect";
-import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
 import { createUniversalMethodHandler, type UniversalHandler } from "@connectrpc/connect/protocol";
 import { createHandlerFactory as createConnectFactory } from "@connectrpc/connect/protocol-connect";
 import { createHandlerFactory as createGrpcFactory } from "@connectrpc/connect/protocol-grpc";
 import { createHandlerFactory as createGrpcWebFactory } from "@connectrpc/connect/protocol-grpc-web";
+import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
 import { types } from "./contracts.ts";
 
 /** setTimeout fires at once above this many milliseconds; a longer timeout is refused. */

@@ -16,9 +16,6 @@ import { openOnePort } from "./one-port.ts";
 import { relay } from "./relay.ts";
 import { createRestHandler } from "./rest.ts";
 
-/** Time that the last answers have to reach their clients, after which connections are cut. */
-const flushMs = 1_000;
-
 const isOrigin = (text: string): boolean => URL.canParse(text) && new URL(text).origin === text;
 /** The variables of the gateway, beside those that every process has. */
 export const gatewayConfig = z.object({
@@ -48,9 +45,7 @@ export function createGateway(serviceNames: readonly string[]): Component {
       const transports = openTransports(contracts, { env, process, registry });
       const streamsEnd = new AbortController();
       const unaryEnd = new AbortController();
-      const methods = [...contracts].flatMap(([name, services]) =>
-        services.flatMap((service) => relay(service, transports.get(name))),
-      );
+      const methods = [...contracts].flatMap(([name, services]) => services.flatMap((service) => relay(service, transports.get(name))));
       const options = {
         methods,
         interceptors: gatewayInterceptors({ log, registry }),
@@ -86,11 +81,8 @@ export function createGateway(serviceNames: readonly string[]): Component {
           draining = true;
           const stopping = fail(ErrorReason.UNAVAILABLE, "the gateway is stopping; try again");
           streamsEnd.abort(stopping);
-          giveUp.addEventListener("abort", () => {
-            unaryEnd.abort(stopping);
-            setTimeout(listener.destroy, flushMs).unref();
-          });
-          await listener.drain();
+          giveUp.addEventListener("abort", () => unaryEnd.abort(stopping));
+          await listener.drain(giveUp);
           transports.close();
         },
       };

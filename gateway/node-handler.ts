@@ -1,6 +1,6 @@
 import type { ContextValues } from "@connectrpc/connect";
-import { type connectNodeAdapter, universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { UniversalHandlerFn } from "@connectrpc/connect/protocol";
+import { type connectNodeAdapter, universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 
 /** What node:http and node:http2 both call: connect-node has the type, but no name for it. */
 export type NodeHandler = ReturnType<typeof connectNodeAdapter>;
@@ -26,7 +26,10 @@ export async function answer(
 
 /** Answers without a handler, and ends the request however much of it is still to come. */
 export function refuse(request: NodeRequest, response: NodeResponse, status: number, text: string): void {
-  response.writeHead(status, { "content-type": "text/plain; charset=utf-8", ...(request.httpVersionMajor === 1 && { connection: "close" }) });
+  response.writeHead(status, {
+    "content-type": "text/plain; charset=utf-8",
+    ...(request.httpVersionMajor === 1 && { connection: "close" }),
+  });
   response.end(text, () => request.destroy());
 }
 

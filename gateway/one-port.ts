@@ -12,16 +12,19 @@ const maxConcurrentStreams = 100;
 const idleMs = 60_000;
 /** While draining, time that clients have to send what is on its way on a connection that looks idle. */
 const lateRequestMs = 500;
+/** Time that the last answers have to reach their clients, after which connections are cut. */
+const flushMs = 1_000;
 /** While draining, how often connections that have become idle are closed. */
-const sweepMs = 50;
+const sweepMs = 20;
 
 /** A TCP port that serves HTTP/1.1 and HTTP/2 without TLS. */
 export interface OnePort {
   readonly port: number;
-  /** Takes no more connections; resolves when all requests have ended and every connection is closed. */
-  drain(): Promise<void>;
-  /** Cuts what is left. */
-  destroy(): void;
+  /**
+   * Takes no more connections; resolves when all requests have ended and every connection is
+   * closed. A second after `giveUp` fires, those that are left are cut.
+   */
+  drain(giveUp: AbortSignal): Promise<void>;
 }
 
 /** Listens. Which HTTP a client speaks is seen from its first bytes, for which, as for its headers, it has `headerTimeoutMs`. */
@@ -81,18 +84,18 @@ export async function openOnePort(options: {
     server.listen(options.port, options.host, resolve);
   });
 
-  const destroy = (): void => {
-    for (const socket of sockets) socket.destroy();
-  };
   return {
     port: (server.address() as AddressInfo).port,
-    destroy,
-    async drain() {
+    async drain(giveUp) {
       server.close();
       for (const socket of undecided) socket.destroy();
       for (const session of sessions) session.close();
-      await delay(lateRequestMs);
-      for (; sockets.size > 0; await delay(sweepMs)) http1.closeIdleConnections();
+      await delay(lateRequestMs, undefined, { signal: giveUp }).catch(() => {});
+      for (let cutMs = flushMs; sockets.size > 0 && cutMs > 0; await delay(sweepMs)) {
+        http1.closeIdleConnections();
+        if (giveUp.aborted) cutMs -= sweepMs;
+      }
+      for (const socket of sockets) socket.destroy();
       http1.close();
     },
   };

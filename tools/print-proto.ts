@@ -1,4 +1,14 @@
-import { createRegistry, type DescExtension, type DescFile, type DescMessage, getExtension, hasExtension, isFieldSet, isMessage, type Message } from "@bufbuild/protobuf";
+import {
+  createRegistry,
+  type DescExtension,
+  type DescFile,
+  type DescMessage,
+  getExtension,
+  hasExtension,
+  isFieldSet,
+  isMessage,
+  type Message,
+} from "@bufbuild/protobuf";
 import { reflect } from "@bufbuild/protobuf/reflect";
 import { toText } from "@bufbuild/protobuf/txtpb";
 import {
@@ -8,13 +18,13 @@ import {
   EnumValueOptionsSchema,
   type FieldDescriptorProto,
   FieldDescriptorProtoSchema,
-  FieldDescriptorProto_Label as Label,
-  FieldDescriptorProto_Type as Type,
   FieldOptionsSchema,
   FileOptionsSchema,
   file_google_protobuf_descriptor,
+  FieldDescriptorProto_Label as Label,
   MessageOptionsSchema,
   OneofOptionsSchema,
+  FieldDescriptorProto_Type as Type,
 } from "@bufbuild/protobuf/wkt";
 
 /**
@@ -88,19 +98,25 @@ export function printProto(file: DescFile): string {
   function optionsOf(schema: DescMessage, options: Message | undefined): string[] {
     if (options === undefined) return [];
     const message = reflect(schema, options);
-    const plain = message.fields.filter((field) => message.isSet(field)).map((field) => {
-      const value = message.get(field);
-      if (field.fieldKind === "scalar") return `${field.name} = ${JSON.stringify(value)}`;
-      if (field.fieldKind === "enum") return `${field.name} = ${field.enum.value[Number(value)]?.name}`;
-      throw new Error(`cannot print the option ${field.name}`);
-    });
-    const custom = [...registry].filter((desc): desc is DescExtension & { fieldKind: "message" } =>
-      desc.kind === "extension" && desc.fieldKind === "message" && hasExtension(options, desc));
-    return plain.concat(custom.map((extension) => {
-      const value = getExtension(options, extension);
-      if (!isMessage(value)) throw new Error(`cannot print the option ${extension.typeName}`);
-      return `(${extension.typeName}) = {${toText(extension.message, value, { registry })}}`;
-    }));
+    const plain = message.fields
+      .filter((field) => message.isSet(field))
+      .map((field) => {
+        const value = message.get(field);
+        if (field.fieldKind === "scalar") return `${field.name} = ${JSON.stringify(value)}`;
+        if (field.fieldKind === "enum") return `${field.name} = ${field.enum.value[Number(value)]?.name}`;
+        throw new Error(`cannot print the option ${field.name}`);
+      });
+    const custom = [...registry].filter(
+      (desc): desc is DescExtension & { fieldKind: "message" } =>
+        desc.kind === "extension" && desc.fieldKind === "message" && hasExtension(options, desc),
+    );
+    return plain.concat(
+      custom.map((extension) => {
+        const value = getExtension(options, extension);
+        if (!isMessage(value)) throw new Error(`cannot print the option ${extension.typeName}`);
+        return `(${extension.typeName}) = {${toText(extension.message, value, { registry })}}`;
+      }),
+    );
   }
 }
 

@@ -19,7 +19,9 @@ function announce(ports: ReadonlyMap<string, number>, adminPorts: ReadonlyMap<st
   const { PARLEY_HOST: host } = readConfig(processConfig, process.env);
   const shown = host === "0.0.0.0" || host === "::" ? "localhost" : host;
   const rows = [
-    ...[...ports].map(([name, port]) => (name === "gateway" ? [name, `http://${shown}:${port}`, "REST, Connect, gRPC-Web, gRPC"] : [name, `${shown}:${port}`, "gRPC"])),
+    ...[...ports].map(([name, port]) =>
+      name === "gateway" ? [name, `http://${shown}:${port}`, "REST, Connect, gRPC-Web, gRPC"] : [name, `${shown}:${port}`, "gRPC"],
+    ),
     ...[...adminPorts].map(([name, port]) => [name, `http://${shown}:${port}`, "/livez /readyz /metrics"]),
   ];
   const widths = [0, 1].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));

@@ -6,7 +6,7 @@ import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { parser, serializer } from "./codec.ts";
 import { fail } from "./errors.ts";
 import { headersToMetadata, metadataToHeaders } from "./metadata.ts";
-import { errorOf } from "./status.ts";
+import { errorOf, isFromServer } from "./status.ts";
 
 /** A call in progress on a gRPC channel, of any kind of streaming. */
 export interface ClientCall<I extends DescMessage, O extends DescMessage> {
@@ -38,7 +38,7 @@ export function startCall<I extends DescMessage, O extends DescMessage>(
   const answered = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<undefined>();
   let arrived = Promise.withResolvers<MessageShape<O>>();
-  // Whoever reads learns of a failure by read().
+  // Whoever reads learns of a failure by read() or answered.
   answered.promise.catch(() => {});
   ended.promise.catch(() => {});
 
@@ -56,7 +56,10 @@ export function startCall<I extends DescMessage, O extends DescMessage>(
       try {
         arrived.resolve(parse(bytes));
       } catch {
-        call.cancelWithStatus(grpc.status.INTERNAL, `${method.parent.typeName}.${method.name} answered with what is no ${method.output.typeName}`);
+        call.cancelWithStatus(
+          grpc.status.INTERNAL,
+          `${method.parent.typeName}.${method.name} answered with what is no ${method.output.typeName}`,
+        );
       }
     },
     onReceiveStatus(status) {
@@ -72,6 +75,8 @@ export function startCall<I extends DescMessage, O extends DescMessage>(
       }
     },
   });
+  // One message is always asked for ahead: until the first is, grpc-js buffers without bound.
+  call.startRead();
 
   return {
     header,
@@ -83,21 +88,22 @@ export function startCall<I extends DescMessage, O extends DescMessage>(
     },
     halfClose: () => call.halfClose(),
     async read() {
+      const message = await Promise.race([arrived.promise, ended.promise]);
       arrived = Promise.withResolvers();
-      call.startRead();
-      return Promise.race([arrived.promise, ended.promise]);
+      if (message !== undefined) call.startRead();
+      return message;
     },
     cancel,
   };
 }
 
 /**
- * Returns the error of a call's status. What the channel itself has to say names addresses and
- * sockets, so it is put in our words, and kept as the cause, for the log.
+ * Returns the error of a call's status. What the channel has to say names addresses and sockets,
+ * so it is put in our words, and kept as the cause, for the log.
  */
 function failureOf(status: grpc.StatusObject, header: Headers, method: DescMethod): ConnectError {
   const error = errorOf(status, header);
-  if (error.details.length > 0) return error;
+  if (isFromServer(status)) return error;
   const name = `${method.parent.typeName}.${method.name}`;
   const own = ((): ConnectError | undefined => {
     switch (error.code) {

@@ -38,18 +38,25 @@ export function createFail<Reason extends number>(schema: GenEnum<Reason>): Fail
 export const fail: Fail<ErrorReason> = createFail(ErrorReasonSchema);
 
 function codesOf(schema: DescEnum): Map<number, { name: string; code: Code }> {
-  const entries = schema.values.filter((value) => value.number !== 0).map((value) => {
-    if (!hasOption(value, reasonOption)) throw new Error(`${schema.typeName}.${value.name} states no (parley.options.v1.reason).code`);
-    // Connect's codes are gRPC's, under the same numbers.
-    const code: number = getOption(value, reasonOption).code;
-    return [value.number, { name: value.localName, code: code as Code }] as const;
-  });
+  const entries = schema.values
+    .filter((value) => value.number !== 0)
+    .map((value) => {
+      if (!hasOption(value, reasonOption)) throw new Error(`${schema.typeName}.${value.name} states no (parley.options.v1.reason).code`);
+      // Connect's codes are gRPC's, under the same numbers.
+      const code: number = getOption(value, reasonOption).code;
+      return [value.number, { name: value.localName, code: code as Code }] as const;
+    });
   return new Map(entries);
 }
 
 /** Returns the gRPC name of how a call ended, such as `OK` or `NOT_FOUND`. */
 export function statusName(error: ConnectError | undefined): string {
   return CodeSchema.value[error?.code ?? 0]?.name ?? "UNKNOWN";
+}
+
+/** Makes the error of a call that did not end in time. */
+export function deadlineExceeded(): ConnectError {
+  return fail(ErrorReason.DEADLINE_EXCEEDED, "the call did not end within its deadline");
 }
 
 /** Makes the error of a request that breaks its contract, from each field's violation. */

@@ -2,7 +2,10 @@ import { createRegistry, type DescExtension, type DescFile, type DescService, ty
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { Code, type ServiceImplSpec } from "@connectrpc/connect";
 import { ServerReflection, type ServerReflectionRequest } from "@parley/gen/grpc/reflection/v1/reflection_pb.js";
-import { ServerReflection as ServerReflectionAlpha, type ServerReflectionRequest as ServerReflectionRequestAlpha } from "@parley/gen/grpc/reflection/v1alpha/reflection_pb.js";
+import {
+  ServerReflection as ServerReflectionAlpha,
+  type ServerReflectionRequest as ServerReflectionRequestAlpha,
+} from "@parley/gen/grpc/reflection/v1alpha/reflection_pb.js";
 import { implement } from "./implement.ts";
 
 type Question = ServerReflectionRequest["messageRequest"] | ServerReflectionRequestAlpha["messageRequest"];
@@ -16,23 +19,20 @@ export function createReflection(contracts: readonly DescService[]): ServiceImpl
   return [
     implement(ServerReflection, {
       async *serverReflectionInfo(requests) {
-        for await (const request of requests) yield { validHost: request.host, originalRequest: request, ...answer(request.messageRequest) };
+        for await (const request of requests)
+          yield { validHost: request.host, originalRequest: request, ...answer(request.messageRequest) };
       },
     }),
     implement(ServerReflectionAlpha, {
       async *serverReflectionInfo(requests) {
-        for await (const request of requests) yield { validHost: request.host, originalRequest: request, ...answer(request.messageRequest) };
+        for await (const request of requests)
+          yield { validHost: request.host, originalRequest: request, ...answer(request.messageRequest) };
       },
     }),
   ];
 }
 
-function answerOf(
-  question: Question,
-  served: readonly DescService[],
-  files: ReadonlyMap<string, DescFile>,
-  registry: Registry,
-) {
+function answerOf(question: Question, served: readonly DescService[], files: ReadonlyMap<string, DescFile>, registry: Registry) {
   switch (question.case) {
     case "listServices": {
       const service = served.map(({ typeName }) => ({ name: typeName }));

@@ -14,7 +14,7 @@ import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { parser, serializer } from "./codec.ts";
 import { deadlineKey, peerKey } from "./context-keys.ts";
 import { assertAccessStated, deadlineMsOf } from "./contract.ts";
-import { fail } from "./errors.ts";
+import { deadlineExceeded, fail } from "./errors.ts";
 import { headersToMetadata, metadataToHeaders } from "./metadata.ts";
 import { statusOf } from "./status.ts";
 
@@ -114,7 +114,11 @@ function handleUnary(
 }
 
 /** Serves the three kinds of streaming as the most general one; Connect checks how many messages come in. */
-function handleStream(spec: MethodImplSpec, interceptors: Interceptor[], shutdown: AbortSignal): grpc.handleBidiStreamingCall<Message, Message> {
+function handleStream(
+  spec: MethodImplSpec,
+  interceptors: Interceptor[],
+  shutdown: AbortSignal,
+): grpc.handleBidiStreamingCall<Message, Message> {
   return async (call) => {
     const context = openContext(call, spec.method, shutdown);
     try {
@@ -137,11 +141,20 @@ function handleStream(spec: MethodImplSpec, interceptors: Interceptor[], shutdow
 }
 
 /** Creates what the handler learns of its call; the caller must abort it when the call has ended. */
-function openContext(call: grpc.ServerUnaryCall<Message, Message> | grpc.ServerDuplexStream<Message, Message>, method: DescMethod, shutdown: AbortSignal) {
-  const cancelled = new AbortController();
-  call.once("cancelled", () => cancelled.abort(fail(ErrorReason.CANCELLED, "the caller cancelled the call")));
+function openContext(
+  call: grpc.ServerUnaryCall<Message, Message> | grpc.ServerDuplexStream<Message, Message>,
+  method: DescMethod,
+  shutdown: AbortSignal,
+) {
   const deadline = call.getDeadline();
   const timeoutMs = deadline === Number.POSITIVE_INFINITY ? deadlineMsOf(method) : Number(deadline) - Date.now();
+  const deadlineMs = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
+  const cancelled = new AbortController();
+  call.once("cancelled", () => {
+    // grpc-js says this also where it ended the call itself, at its deadline, up to 1 ms early.
+    const over = deadlineMs !== undefined && performance.now() > deadlineMs - 1;
+    cancelled.abort(over ? deadlineExceeded() : fail(ErrorReason.CANCELLED, "the caller cancelled the call"));
+  });
   return createHandlerContext({
     service: method.parent,
     method,
@@ -152,8 +165,6 @@ function openContext(call: grpc.ServerUnaryCall<Message, Message> | grpc.ServerD
     requestSignal: cancelled.signal,
     shutdownSignal: shutdown,
     ...(timeoutMs !== undefined && { timeoutMs: Math.min(timeoutMs, maxTimeoutMs) }),
-    contextValues: createContextValues()
-      .set(peerKey, call.getPeer())
-      .set(deadlineKey, timeoutMs === undefined ? undefined : performance.now() + timeoutMs),
+    contextValues: createContextValues().set(peerKey, call.getPeer()).set(deadlineKey, deadlineMs),
   });
 }

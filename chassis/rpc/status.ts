@@ -15,7 +15,8 @@ export function statusOf(reason: unknown, trailer: Headers): StatusObject {
   const error = reason instanceof ConnectError ? reason : fail(ErrorReason.INTERNAL, "internal error");
   const metadata = metadataOf(error, trailer);
   const message = statusMessageOf(error);
-  if (message.details.length > 0) metadata.set(detailsKey, toBuffer(toBinary(StatusSchema, message)));
+  // Without details too: it tells our client that the server spoke, not the channel.
+  metadata.set(detailsKey, toBuffer(toBinary(StatusSchema, message)));
   return { code: Number(error.code), details: message.message, metadata };
 }
 
@@ -30,6 +31,11 @@ export function statusMessageOf(error: ConnectError): Status {
         : { typeUrl: `type.googleapis.com/${detail.type}`, value: detail.value },
     ),
   });
+}
+
+/** Whether a status is the server's own word, not the channel's: servers of the suite send it as a message too. */
+export function isFromServer(status: StatusObject): boolean {
+  return status.metadata.get(detailsKey).length > 0;
 }
 
 /** Returns the error of a status that is not OK, marked as a neighbour's. */

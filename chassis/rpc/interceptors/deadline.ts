@@ -1,24 +1,25 @@
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
-import { fail } from "../errors.ts";
+import { deadlineExceeded, fail } from "../errors.ts";
 import { aroundSteps } from "./steps.ts";
+
+const stopped = Symbol("stopped");
 
 /** Ends the call when its signal fires, also where the handler does not listen: deadline over, cancelled, or server stopping. */
 export const deadline: Interceptor = (next) => (req) => {
-  const fired = new Promise<never>((_resolve, reject) => {
-    const onAbort = (): void => reject(reasonOf(req.signal));
-    if (req.signal.aborted) onAbort();
-    else req.signal.addEventListener("abort", onAbort, { once: true });
-  });
-  fired.catch(() => {}); // it fires at the end of every call
+  const { signal } = req;
+  const fired = new Promise<typeof stopped>((resolve) => signal.addEventListener("abort", () => resolve(stopped), { once: true }));
   return aroundSteps(
-    () => next(req),
-    (step) => (req.signal.aborted ? fired : Promise.race([step(), fired])),
+    () => (signal.aborted ? Promise.reject(reasonOf(signal)) : next(req)),
+    async (step) => {
+      const result = await Promise.race([step(), fired]);
+      if (result === stopped) throw reasonOf(signal);
+      return result;
+    },
   );
 };
 
-function reasonOf(signal: AbortSignal): ConnectError {
-  const reason: unknown = signal.reason;
+function reasonOf({ reason }: AbortSignal): ConnectError {
   if (!(reason instanceof ConnectError)) return fail(ErrorReason.CANCELLED, "the call was cancelled");
-  return reason.code === Code.DeadlineExceeded ? fail(ErrorReason.DEADLINE_EXCEEDED, "the call did not end within its deadline") : reason;
+  return reason.code === Code.DeadlineExceeded ? deadlineExceeded() : reason;
 }

@@ -54,7 +54,13 @@ export function errorBoundary(options: { log: Logger; neighbours: "answer" | "re
     const errorId = randomUUID();
     const call = findCurrentCall();
     options.log.error(
-      { err: error, error_id: errorId, method: `${req.service.typeName}/${req.method.name}`, request_id: call?.requestId, trace_id: call?.traceId },
+      {
+        err: error,
+        error_id: errorId,
+        method: `${req.service.typeName}/${req.method.name}`,
+        request_id: call?.requestId,
+        trace_id: call?.traceId,
+      },
       "unexpected error",
     );
     return fail(ErrorReason.INTERNAL, `internal error ${errorId}; tell it to whoever runs the service`, { errorId });

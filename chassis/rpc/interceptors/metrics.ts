@@ -14,12 +14,23 @@ const buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
  */
 export function metrics(side: "grpc_server" | "grpc_client" | "gateway", registry: Registry): Interceptor {
   const method = ["grpc_service", "grpc_method"] as const;
-  const handled = metric(`${side}_handled_total`, registry, (name) =>
-    new Counter({ name, help: "Calls that ended, by gRPC status code.", labelNames: [...method, "grpc_code"], registers: [registry] }));
-  const seconds = metric(`${side}_handling_seconds`, registry, (name) =>
-    new Histogram({ name, help: "Time from a call's start to its end, in seconds.", labelNames: method, buckets, registers: [registry] }));
-  const inProgress = metric(`${side}_in_progress`, registry, (name) =>
-    new Gauge({ name, help: "Calls that have started and not ended.", labelNames: method, registers: [registry] }));
+  const handled = metric(
+    `${side}_handled_total`,
+    registry,
+    (name) =>
+      new Counter({ name, help: "Calls that ended, by gRPC status code.", labelNames: [...method, "grpc_code"], registers: [registry] }),
+  );
+  const seconds = metric(
+    `${side}_handling_seconds`,
+    registry,
+    (name) =>
+      new Histogram({ name, help: "Time from a call's start to its end, in seconds.", labelNames: method, buckets, registers: [registry] }),
+  );
+  const inProgress = metric(
+    `${side}_in_progress`,
+    registry,
+    (name) => new Gauge({ name, help: "Calls that have started and not ended.", labelNames: method, registers: [registry] }),
+  );
   // A look-up of prom-client's by labels hashes them: 4 of 5 µs a call. Each is looked up once.
   const byMethod = new Map<Request["method"], ReturnType<typeof childrenOf>>();
 

@@ -1,6 +1,6 @@
 import { create, type DescMessage, type DescService, type Message } from "@bufbuild/protobuf";
-import { createValidator } from "@bufbuild/protovalidate";
 import { pathToString } from "@bufbuild/protobuf/reflect";
+import { createValidator } from "@bufbuild/protovalidate";
 import type { Interceptor } from "@connectrpc/connect";
 import { invalidRequest } from "../errors.ts";
 

@@ -1,0 +1,279 @@
+import { type Client, Code, ConnectError, createClient, type HandlerContext } from "@connectrpc/connect";
+import { ErrorInfoSchema, RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
+import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
+import { expect, test, vi } from "vitest";
+import { echo } from "../testing/echo.ts";
+import { openTestServer, openTestTransport } from "../testing/rpc.ts";
+import { detach } from "./current-call.ts";
+import { implement } from "./implement.ts";
+
+type EchoClient = Client<typeof EchoService>;
+
+async function openEcho(handlers: Partial<typeof echo> = {}) {
+  return openTestServer([implement(EchoService, { ...echo, ...handlers })]);
+}
+
+function clientOf(...servers: { port: number }[]): EchoClient {
+  return createClient(
+    EchoService,
+    openTestTransport(
+      servers.map(({ port }) => port),
+      [EchoService],
+    ),
+  );
+}
+
+/** A service A whose echo calls the echo of a service B, and a client of A. */
+async function openTwo(behindA: (client: EchoClient, context: HandlerContext) => Promise<unknown>, atB: (typeof echo)["echo"]) {
+  const b = clientOf(await openEcho({ echo: atB }));
+  const server = await openEcho({
+    async echo(_request, context) {
+      await behindA(b, context);
+      return {};
+    },
+  });
+  return { client: clientOf(server), server };
+}
+
+async function failureOf(call: Promise<unknown>): Promise<ConnectError> {
+  const outcome = await call.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  if (!(outcome instanceof ConnectError)) throw new Error(`expected a ConnectError, not ${outcome}`);
+  return outcome;
+}
+
+test("calls are spread evenly over all addresses of a target", async () => {
+  const calls = [0, 0, 0];
+  const servers = await Promise.all(
+    calls.map((_, index) =>
+      openEcho({
+        echo: () => {
+          calls[index]!++;
+          return {};
+        },
+      }),
+    ),
+  );
+  const client = clientOf(...servers);
+  await vi.waitFor(async () => {
+    await client.echo({});
+    expect(Math.min(...calls)).toBeGreaterThan(0); // all are connected
+  });
+  calls.fill(0);
+  for (let call = 0; call < 30; call++) await client.echo({});
+  expect(calls).toEqual([10, 10, 10]);
+});
+
+test("a method that may be repeated is tried three times while it is UNAVAILABLE; any other once", async () => {
+  let attempts = 0;
+  const failTwice = () => {
+    if (++attempts < 3) throw new ConnectError("not now", Code.Unavailable);
+    return { text: "at last" };
+  };
+  const client = clientOf(await openEcho({ echo: failTwice, echoOnce: failTwice }));
+  expect((await client.echo({})).text).toBe("at last");
+  expect(attempts).toBe(3);
+  attempts = 0;
+  expect(await failureOf(client.echoOnce({}))).toMatchObject({ code: Code.Unavailable });
+  expect(attempts).toBe(1);
+});
+
+test.each([Code.Internal, Code.DeadlineExceeded, Code.ResourceExhausted])(
+  "a call that failed with code %i is not repeated",
+  async (code) => {
+    let attempts = 0;
+    const client = clientOf(
+      await openEcho({
+        echo: () => {
+          attempts++;
+          throw new ConnectError("no", code);
+        },
+      }),
+    );
+    expect(await failureOf(client.echo({}))).toMatchObject({ code });
+    expect(attempts).toBe(1);
+  },
+);
+
+test("a target that keeps failing is not burdened with retries", async () => {
+  let attempts = 0;
+  const client = clientOf(
+    await openEcho({
+      echo: () => {
+        attempts++;
+        throw new ConnectError("down", Code.Unavailable);
+      },
+    }),
+  );
+  for (let round = 0; round < 5; round++) await Promise.all(Array.from({ length: 20 }, () => failureOf(client.echo({}))));
+  expect(attempts).toBeLessThanOrEqual(110);
+});
+
+test("a replica that dies is left out, and calls that may be repeated do not notice", async () => {
+  const servers = await Promise.all([openEcho(), openEcho()]);
+  const client = clientOf(...servers);
+  for (let call = 0; call < 10; call++) await client.echo({});
+  const dying = servers[0]!.drain(AbortSignal.abort());
+  for (let call = 0; call < 50; call++) expect((await client.echo({ text: "x" })).text).toBe("x");
+  await dying;
+});
+
+test("a target that cannot be reached is UNAVAILABLE, and its address is not told", async () => {
+  const server = await openEcho();
+  await server.drain(AbortSignal.abort());
+  const error = await failureOf(clientOf(server).echoOnce({}));
+  expect(error).toMatchObject({ code: Code.Unavailable, rawMessage: "parley.testing.v1.EchoService cannot be reached; try again" });
+  expect(error.findDetails(ErrorInfoSchema)).toMatchObject([{ reason: "UNAVAILABLE" }]);
+});
+
+test("what is left of a call's deadline is all that its own calls have", async () => {
+  const left = Promise.withResolvers<number>();
+  const { client } = await openTwo(
+    (b) => b.echo({}, { timeoutMs: 60_000 }),
+    (_request, { timeoutMs }) => {
+      left.resolve(timeoutMs() ?? Number.POSITIVE_INFINITY);
+      return {};
+    },
+  );
+  await client.echo({}, { timeoutMs: 1_000 });
+  expect(await left.promise).toBeGreaterThan(500);
+  expect(await left.promise).toBeLessThanOrEqual(1_000);
+});
+
+test("a call that is cancelled takes its own calls with it", async () => {
+  const [running, cancelled] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const { client } = await openTwo(
+    (b) => b.echo({}),
+    (_request, { signal }) => {
+      signal.addEventListener("abort", () => cancelled.resolve());
+      running.resolve();
+      return new Promise(() => {});
+    },
+  );
+  const controller = new AbortController();
+  const failure = failureOf(client.echo({}, { signal: controller.signal }));
+  await running.promise;
+  controller.abort();
+  expect(await failure).toMatchObject({ code: Code.Canceled });
+  await cancelled.promise;
+});
+
+test("a stream's own calls belong to its call too", async () => {
+  const headers = Promise.withResolvers<Headers>();
+  const b = clientOf(
+    await openEcho({
+      echo: (_request, { requestHeader }) => {
+        headers.resolve(requestHeader);
+        return {};
+      },
+    }),
+  );
+  const client = clientOf(
+    await openEcho({
+      async *repeat() {
+        yield {};
+        await b.echo({}); // in the second pull of the stream
+      },
+    }),
+  );
+  await Array.fromAsync(client.repeat({}, { headers: { "x-request-id": "stream-1" } }));
+  expect((await headers.promise).get("x-request-id")).toBe("stream-1");
+});
+
+test("detached work outlives its call, with the request's ids and without the user's token", async () => {
+  const seen = Promise.withResolvers<HandlerContext>();
+  const answered = Promise.withResolvers<void>();
+  const { client } = await openTwo(
+    async (b) => {
+      detach(() => answered.promise.then(() => b.echo({})));
+    },
+    (_request, context) => {
+      seen.resolve(context);
+      return {};
+    },
+  );
+  await client.echo({}, { timeoutMs: 500, headers: { "x-request-id": "detached-1", authorization: "Bearer secret" } });
+  answered.resolve();
+  const { requestHeader, timeoutMs } = await seen.promise;
+  expect(requestHeader.get("x-request-id")).toBe("detached-1");
+  expect(requestHeader.has("authorization")).toBe(false);
+  expect(timeoutMs()).toBeGreaterThan(500);
+});
+
+test("a call passes on its ids, trace and token, and no other header", async () => {
+  const seen = Promise.withResolvers<Headers>();
+  const { client } = await openTwo(
+    (b) => b.echo({}),
+    (_request, { requestHeader }) => {
+      seen.resolve(requestHeader);
+      return {};
+    },
+  );
+  const traceId = "0af7651916cd43dd8448eb211c80319c";
+  const headers = {
+    authorization: "Bearer secret",
+    baggage: "tenant=1",
+    cookie: "session=1",
+    traceparent: `00-${traceId}-b7ad6b7169203331-01`,
+    tracestate: "vendor=1",
+    "x-other": "no",
+    "x-request-id": "request-1",
+  };
+  await client.echo({}, { headers });
+  const received = await seen.promise;
+  expect(received.get("traceparent")).toMatch(new RegExp(`^00-${traceId}-[0-9a-f]{16}-01$`));
+  expect(received.get("traceparent")).not.toBe(headers.traceparent);
+  for (const name of ["authorization", "baggage", "tracestate", "x-request-id"] as const) expect(received.get(name)).toBe(headers[name]);
+  for (const name of ["cookie", "x-other"]) expect(received.has(name)).toBe(false);
+});
+
+test.each(["", "has spaces", "x".repeat(129), "<script>"])("a request id that is no plain word is replaced: %j", async (given) => {
+  const client = clientOf(await openEcho());
+  let answered = "";
+  await client.echo({}, { headers: { "x-request-id": given }, onHeader: (header) => (answered = header.get("x-request-id") ?? "") });
+  expect(answered).toMatch(/^[0-9a-f-]{36}$/);
+});
+
+test.each([
+  { code: Code.Canceled, becomes: Code.Canceled },
+  { code: Code.DeadlineExceeded, becomes: Code.DeadlineExceeded },
+  { code: Code.Unavailable, becomes: Code.Unavailable },
+  { code: Code.NotFound, becomes: Code.Internal },
+  { code: Code.InvalidArgument, becomes: Code.Internal },
+  { code: Code.PermissionDenied, becomes: Code.Internal },
+  { code: Code.Internal, becomes: Code.Internal },
+  { code: Code.ResourceExhausted, becomes: Code.Internal },
+])("a neighbour's code $code that nobody answered becomes $becomes, without its words", async ({ code, becomes }) => {
+  const { client } = await openTwo(
+    (b) => b.echo({}),
+    () => {
+      throw new ConnectError("the neighbour's secret", code, { "x-secret": "1" });
+    },
+  );
+  const error = await failureOf(client.echo({}));
+  expect(error.code).toBe(becomes);
+  expect(error.rawMessage).not.toContain("secret");
+  expect(error.metadata.has("x-secret")).toBe(false);
+});
+
+test("a neighbour that is too busy makes its caller UNAVAILABLE, with the same delay", async () => {
+  const { client } = await openTwo(
+    (b) => b.echo({}),
+    () => {
+      throw new ConnectError("busy", Code.ResourceExhausted, undefined, [
+        { desc: RetryInfoSchema, value: { retryDelay: { seconds: 7n } } },
+      ]);
+    },
+  );
+  const error = await failureOf(client.echo({}));
+  expect(error.code).toBe(Code.Unavailable);
+  expect(error.findDetails(RetryInfoSchema)).toMatchObject([{ retryDelay: { seconds: 7n } }]);
+});
+
+test("a failure carries the request's id", async () => {
+  const client = clientOf(await openEcho());
+  const error = await failureOf(client.echo({ ending: { code: 5 } }, { headers: { "x-request-id": "failed-1" } }));
+  expect(error.metadata.get("x-request-id")).toBe("failed-1");
+});

@@ -1,0 +1,72 @@
+import type { DescService } from "@bufbuild/protobuf";
+import { createRouterTransport, type Interceptor, type ServiceImpl, type ServiceImplSpec, type Transport } from "@connectrpc/connect";
+import { type Logger, pino } from "pino";
+import { Registry } from "prom-client";
+import { onTestFinished } from "vitest";
+import { createHealth, type HealthState } from "../rpc/health.ts";
+import { clientInterceptors, serverInterceptors } from "../rpc/interceptors/all.ts";
+import { createReflection } from "../rpc/reflection.ts";
+import { openServer, type RpcServer, type ServerOptions } from "../rpc/server.ts";
+import { type OpenTransport, openTransport } from "../rpc/transport.ts";
+
+/** A gRPC server of a test's own, on any free port of the loopback interface; it stops with the test. */
+export interface TestServer extends RpcServer {
+  readonly health: HealthState;
+  readonly registry: Registry;
+  readonly logs: Record<string, unknown>[];
+}
+
+/** Serves implementations as a service does, with health and reflection. */
+export async function openTestServer(
+  implementations: readonly ServiceImplSpec[],
+  overrides: Partial<ServerOptions> = {},
+): Promise<TestServer> {
+  const { log, logs } = createTestLog();
+  const registry = new Registry();
+  const contracts = implementations.map(({ service }) => service);
+  const health = createHealth(contracts.map(({ typeName }) => typeName));
+  health.setServing(true);
+  const server = await openServer({
+    host: "127.0.0.1",
+    port: 0,
+    implementations: [...implementations, health.implementation, ...createReflection([...contracts, health.implementation.service])],
+    interceptors: serverInterceptors({ log, registry }),
+    maxMessageBytes: 4 * 1024 * 1024,
+    connectionAgeMs: 300_000,
+    connectionAgeGraceMs: 30_000,
+    ...overrides,
+  });
+  onTestFinished(() => server.drain(AbortSignal.abort()));
+  return { ...server, health, registry, logs };
+}
+
+/** Opens a transport to servers on the loopback interface, as a service does to its neighbours; it closes with the test. */
+export function openTestTransport(
+  ports: readonly number[],
+  contracts: readonly DescService[],
+  interceptors?: Interceptor[],
+): OpenTransport {
+  const transport = openTransport({
+    target: `ipv4:${ports.map((port) => `127.0.0.1:${port}`).join(",")}`,
+    contracts,
+    interceptors: interceptors ?? clientInterceptors({ registry: new Registry() }),
+    maxMessageBytes: 4 * 1024 * 1024,
+  });
+  onTestFinished(() => transport.close());
+  return transport;
+}
+
+/** Returns a transport to handlers in memory: a neighbour without a socket. */
+export function createNeighbour<Contract extends DescService>(contract: Contract, handlers: ServiceImpl<Contract>): Transport {
+  return createRouterTransport((router) => router.service(contract, handlers));
+}
+
+/** A logger that keeps its lines. */
+export function createTestLog(): { log: Logger; logs: Record<string, unknown>[] } {
+  const logs: Record<string, unknown>[] = [];
+  const log = pino(
+    { level: "debug", formatters: { level: (level) => ({ level }) } },
+    { write: (line) => void logs.push(JSON.parse(line)) },
+  );
+  return { log, logs };
+}

@@ -1,0 +1,337 @@
+import { once } from "node:events";
+import { connect as connectHttp2 } from "node:http2";
+import { connect as connectTcp } from "node:net";
+import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import { codeToHttpStatus, codeToString } from "@connectrpc/connect/protocol-connect";
+import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
+import { Code as RpcCode } from "@parley/gen/google/rpc/code_pb.js";
+import { BadRequestSchema, ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
+import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { openTestGateway } from "./testing.ts";
+
+const echoPath = "/parley.testing.v1.EchoService/Echo";
+
+const transports: Record<string, (baseUrl: string) => Transport> = {
+  "Connect with JSON": (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "1.1", useBinaryFormat: false }),
+  "Connect with protobuf": (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "1.1", useBinaryFormat: true }),
+  "Connect by GET": (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "1.1", useHttpGet: true }),
+  "Connect over HTTP/2": (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "2" }),
+  "gRPC-Web over HTTP/1.1": (baseUrl) => createGrpcWebTransport({ baseUrl, httpVersion: "1.1" }),
+  "gRPC-Web over HTTP/2": (baseUrl) => createGrpcWebTransport({ baseUrl, httpVersion: "2" }),
+  gRPC: (baseUrl) => createGrpcTransport({ baseUrl }),
+};
+const codes = Object.values(Code).filter((code) => typeof code === "number");
+
+async function failureOf(call: Promise<unknown>): Promise<ConnectError> {
+  const outcome = await call.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  if (!(outcome instanceof ConnectError)) throw new Error(`expected a ConnectError, not ${outcome}`);
+  return outcome;
+}
+
+function post(url: string, body: string, headers: Record<string, string> = {}): Promise<Response> {
+  return fetch(url, { method: "POST", body, headers: { "content-type": "application/json", ...headers } });
+}
+
+describe.each(Object.entries(transports))("%s", (_name, transport) => {
+  test("carries calls and streams", async () => {
+    const { url } = await openTestGateway();
+    const client = createClient(EchoService, transport(url));
+    expect(await client.echo({ text: "hi", numbers: [1, 2] })).toMatchObject({ text: "hi", numbers: [1, 2] });
+    expect((await Array.fromAsync(client.repeat({ text: "x", count: 3 }))).map(({ index }) => index)).toEqual([0, 1, 2]);
+  });
+
+  test("brings every status code of a service unchanged, and its details", async () => {
+    const { url } = await openTestGateway();
+    const client = createClient(EchoService, transport(url));
+    for (const code of codes) {
+      const ending = { code: Number(code) };
+      expect(await failureOf(client.echo({ ending }))).toMatchObject({ code, rawMessage: "as asked" });
+      expect(await failureOf(Array.fromAsync(client.repeat({ ending })))).toMatchObject({ code, rawMessage: "as asked" });
+    }
+    const error = await failureOf(client.echo({ ending: { code: RpcCode.FAILED_PRECONDITION } }));
+    expect(error.findDetails(ErrorInfoSchema)).toMatchObject([
+      { reason: "AS_ASKED", domain: "parley.testing.v1", metadata: { why: "test" } },
+    ]);
+  });
+
+  test("carries a deadline on, and a cancellation to the handler", async () => {
+    const cancelled = Promise.withResolvers<void>();
+    const left = Promise.withResolvers<number | undefined>();
+    const { url } = await openTestGateway({
+      handlers: {
+        echo: (_request, { signal, timeoutMs }) => {
+          left.resolve(timeoutMs());
+          signal.addEventListener("abort", () => cancelled.resolve());
+          return new Promise(() => {});
+        },
+      },
+    });
+    const client = createClient(EchoService, transport(url));
+    const controller = new AbortController();
+    const failure = failureOf(client.echo({}, { signal: controller.signal, timeoutMs: 1_500 }));
+    expect(await left.promise).toBeLessThanOrEqual(1_500);
+    controller.abort();
+    expect(await failure).toMatchObject({ code: Code.Canceled });
+    await cancelled.promise;
+  });
+});
+
+test.each(["gRPC", "Connect over HTTP/2"])("%s streams both ways", async (name) => {
+  const { url } = await openTestGateway();
+  const client = createClient(EchoService, transports[name]!(url));
+  async function* requests() {
+    for (const text of ["a", "b", "c"]) yield { text };
+  }
+  expect((await client.collect(requests())).text).toBe("abc");
+  expect((await Array.fromAsync(client.chat(requests()))).map(({ text }) => text)).toEqual(["a", "b", "c"]);
+});
+
+test("a reader that is slow holds the service back, through the gateway", async () => {
+  let sent = 0;
+  const size = 64 * 1024;
+  const { url } = await openTestGateway({
+    handlers: {
+      repeat: async function* () {
+        for (const text = "x".repeat(size); ; sent++) yield { text };
+      },
+    },
+  });
+  const session = connectHttp2(url);
+  onTestFinished(() => session.destroy());
+  const stream = session.request({
+    ":method": "POST",
+    ":path": "/parley.testing.v1.EchoService/Repeat",
+    "content-type": "application/grpc",
+    te: "trailers",
+  });
+  stream.end(Buffer.alloc(5));
+  await new Promise((resolve) => stream.once("response", resolve));
+  await vi.waitFor(async () => {
+    const before = sent;
+    for (let turn = 0; turn < 200; turn++) await new Promise(setImmediate);
+    expect(sent).toBe(before);
+    expect(sent).toBeGreaterThan(0);
+  }, 10_000);
+  expect(sent * size).toBeLessThan(32 * 1024 * 1024);
+});
+
+describe("REST", () => {
+  test.each(codes)("answers code %i with its HTTP status and google.rpc.Status", async (code) => {
+    const { url } = await openTestGateway();
+    const response = await post(`${url}/testing/echo`, JSON.stringify({ ending: { code: Number(code) } }));
+    expect(response.status).toBe(codeToHttpStatus(code));
+    expect(await response.json()).toMatchObject({ code, message: "as asked" });
+  });
+
+  test("tells an error's details and the request's id", async () => {
+    const { url } = await openTestGateway();
+    const response = await post(`${url}/testing/echo`, '{"ending":{"code":"FAILED_PRECONDITION"}}', { "x-request-id": "rest-1" });
+    expect(response.headers.get("x-request-id")).toBe("rest-1");
+    expect(await response.json()).toMatchObject({
+      details: [{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: "AS_ASKED", domain: "parley.testing.v1" }],
+    });
+  });
+
+  test("takes fields from the path, the query and the body", async () => {
+    const { url } = await openTestGateway();
+    expect(await (await fetch(`${url}/testing/echo/a%20b?numbers=1&numbers=2`)).json()).toEqual({ text: "a b", numbers: [1, 2] });
+    expect(await (await post(`${url}/testing/echo`, '{"text":"x","numbers":[3]}')).json()).toEqual({ text: "x", numbers: [3] });
+    expect(await (await post(`${url}/testing/echo:once`, '{"text":"once"}')).json()).toEqual({ text: "once" });
+    const nested = await fetch(`${url}/testing/echo/x?ending.code=NOT_FOUND&ending.delay=0.01s`);
+    expect(nested.status).toBe(404);
+  });
+
+  test("says what it takes where the verb is wrong, and answers HEAD like GET", async () => {
+    const { url } = await openTestGateway();
+    const wrong = await fetch(`${url}/testing/echo/x`, { method: "DELETE" });
+    expect([wrong.status, wrong.headers.get("allow")]).toEqual([405, "GET"]);
+    const head = await fetch(`${url}/testing/echo/x`, { method: "HEAD" });
+    expect([head.status, await head.text()]).toEqual([200, ""]);
+  });
+});
+
+describe("bad input is refused with a word of why, and the next call works:", () => {
+  const json = "application/json";
+  test.each([
+    ["malformed JSON", "POST", echoPath, json, '{"text":', 400, /JSON/],
+    ["malformed JSON for REST", "POST", "/testing/echo", json, '{"text":', 400, /the body is not JSON/],
+    ["JSON that is no object", "POST", "/testing/echo", json, "[1]", 400, /not a JSON object/],
+    ["an unknown field", "POST", echoPath, json, '{"txet":"x"}', 400, /txet/],
+    ["an unknown field for REST", "POST", "/testing/echo", json, '{"txet":"x"}', 400, /txet/],
+    ["an unknown query parameter", "GET", "/testing/echo/x?txet=1", json, undefined, 400, /txet/],
+    ["a query parameter beside a whole body", "POST", "/testing/echo?text=1", json, "{}", 400, /text/],
+    ["a value of the wrong type", "POST", "/testing/echo", json, '{"numbers":["x"]}', 400, /numbers/],
+    ["bytes that are not UTF-8", "POST", "/testing/echo", json, Buffer.from([0x22, 0xff, 0x22]), 400, /not JSON/],
+    ["a wrong content type", "POST", echoPath, "text/plain", "hi", 415, /^$/],
+    ["a wrong content type for REST", "POST", "/testing/echo", "text/plain", "hi", 415, /takes application\/json/],
+    ["a wrong verb", "PUT", echoPath, json, "{}", 405, /^$/],
+    ["an unknown method", "POST", "/parley.testing.v1.EchoService/Nothing", json, "{}", 404, /there is nothing/],
+    ["an unknown path", "GET", "/nothing", json, undefined, 404, /there is nothing/],
+    ["a path that is not decodable", "GET", "/testing/echo/%ff", json, undefined, 404, /there is nothing/],
+    [
+      "a broken rule of the contract",
+      "POST",
+      "/testing/echo",
+      json,
+      JSON.stringify({ text: "x".repeat(3 * 2 ** 20 + 1) }),
+      400,
+      /text: must be at most/,
+    ],
+    ["a body over the limit", "POST", echoPath, json, JSON.stringify({ text: "x".repeat(5 * 2 ** 20) }), 429, /4194304/],
+    ["a body over the limit for REST", "POST", "/testing/echo", json, JSON.stringify({ text: "x".repeat(5 * 2 ** 20) }), 429, /4194304/],
+    [
+      "a Connect GET for a method with side effects",
+      "GET",
+      "/parley.testing.v1.EchoService/EchoOnce?encoding=json&message=%7B%7D",
+      json,
+      undefined,
+      405,
+      /^$/,
+    ],
+    [
+      "a message that is no protobuf",
+      "POST",
+      echoPath,
+      "application/proto",
+      Buffer.from([0xff, 0xff]),
+      400,
+      /parse|decode|varint|premature/i,
+    ],
+  ] as const)("%s", async (_title, method, path, type, body, status, text) => {
+    const { url } = await openTestGateway();
+    const response = await fetch(url + path, { method, headers: { "content-type": type }, ...(body !== undefined && { body }) });
+    expect(response.status).toBe(status);
+    expect(await response.text()).toMatch(text);
+    expect((await fetch(`${url}/testing/echo/next`)).status).toBe(200);
+  });
+
+  test("field violations say which field", async () => {
+    const { url } = await openTestGateway();
+    const client = createClient(EchoService, transports["Connect with JSON"]!(url));
+    const error = await failureOf(client.echo({ text: "x".repeat(3 * 2 ** 20 + 1) }));
+    expect(error.findDetails(BadRequestSchema)[0]?.fieldViolations).toMatchObject([{ field: "text" }]);
+  });
+
+  test("gRPC frames that are cut off, flagged wrongly or too long", async () => {
+    const { url } = await openTestGateway();
+    const frame = (flags: number, length: number, content: Buffer): Buffer => {
+      const head = Buffer.alloc(5);
+      head.writeUInt8(flags, 0);
+      head.writeUInt32BE(length, 1);
+      return Buffer.concat([head, content]);
+    };
+    for (const [bytes, expected] of [
+      [frame(0, 100, Buffer.from("short")), RpcCode.INVALID_ARGUMENT],
+      [frame(1, 3, Buffer.from([10, 1, 97])), RpcCode.INTERNAL],
+      [frame(0, 2 ** 31, Buffer.alloc(10)), RpcCode.RESOURCE_EXHAUSTED],
+    ] as const) {
+      expect(await rawGrpc(url, bytes)).toBe(expected);
+      expect(await rawGrpc(url, frame(0, 3, Buffer.from([10, 1, 97])))).toBe(RpcCode.OK);
+    }
+  });
+
+  test.each([
+    ["no host, in HTTP/1.0", `POST ${echoPath} HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}`],
+    ["a host that is none", `GET /testing/echo/x HTTP/1.1\r\nhost: a b\r\n\r\n`],
+    ["no HTTP at all", "hello\r\n\r\n"],
+    ["half a preface of HTTP/2 and then something else", "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"],
+  ])("%s", async (_title, bytes) => {
+    const { url, port } = await openTestGateway();
+    expect(await talk(port, bytes)).toMatch(/^(HTTP\/1\.1 4\d\d .*|)$/m);
+    expect((await fetch(`${url}/testing/echo/next`)).status).toBe(200);
+  });
+});
+
+describe("slow clients are cut off, and others are served meanwhile:", () => {
+  const env = { PARLEY_GATEWAY_HEADER_TIMEOUT: "200ms", PARLEY_GATEWAY_BODY_TIMEOUT: "200ms" };
+  test.each([
+    ["one that says nothing", ""],
+    ["one that stops in its headers", "GET /testing/echo/x HTTP/1.1\r\nhost: x\r\n"],
+    [
+      "one that stops in its body",
+      "POST /testing/echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{",
+    ],
+    ["one that stops in the preface of HTTP/2", "PRI * HTTP/2.0\r\n"],
+  ])("%s", async (_title, bytes) => {
+    const { url, port } = await openTestGateway({ env });
+    const closed = talk(port, bytes);
+    expect((await fetch(`${url}/testing/echo/other`)).status).toBe(200);
+    expect(await closed).toMatch(/^(HTTP\/1\.1 408 .*|)$/m);
+  });
+
+  test("one that stops in its body over HTTP/2", async () => {
+    const { url } = await openTestGateway({ env });
+    const session = connectHttp2(url);
+    onTestFinished(() => session.destroy());
+    const stream = session.request({ ":method": "POST", ":path": echoPath, "content-type": "application/json" });
+    stream.on("error", () => {});
+    stream.write("{");
+    const [headers] = await once(stream, "response");
+    expect(headers[":status"]).toBe(408);
+  });
+});
+
+describe("CORS", () => {
+  const origin = "http://localhost:5173";
+  const preflight = { "access-control-request-method": "POST", "access-control-request-headers": "content-type,connect-protocol-version" };
+
+  test("lets the pages of a configured origin in", async () => {
+    const { url } = await openTestGateway({ env: { PARLEY_CORS_ORIGINS: `https://shop.example, ${origin}` } });
+    const asked = await fetch(url + echoPath, { method: "OPTIONS", headers: { origin, ...preflight } });
+    expect(asked.status).toBe(204);
+    expect(asked.headers.get("access-control-allow-origin")).toBe(origin);
+    expect(asked.headers.get("access-control-allow-methods")).toContain("POST");
+    expect(asked.headers.get("access-control-allow-headers")?.toLowerCase()).toContain("connect-protocol-version");
+    const called = await post(url + echoPath, "{}", { origin });
+    expect(called.headers.get("access-control-allow-origin")).toBe(origin);
+    expect(called.headers.get("access-control-expose-headers")?.toLowerCase()).toContain("grpc-status");
+  });
+
+  test("lets no other page in", async () => {
+    const { url } = await openTestGateway({ env: { PARLEY_CORS_ORIGINS: origin } });
+    for (const method of ["OPTIONS", "GET"]) {
+      const response = await fetch(`${url}/testing/echo/x`, { method, headers: { origin: "http://evil.example", ...preflight } });
+      expect(response.headers.has("access-control-allow-origin")).toBe(false);
+      expect(response.headers.get("vary")).toBe("origin");
+    }
+  });
+});
+
+test("a service that is down is UNAVAILABLE, without its address", async () => {
+  const { url } = await openTestGateway({ env: { PARLEY_TESTING_TARGET: "dns:///127.0.0.1:1" } });
+  const response = await post(url + echoPath, "{}");
+  expect(response.status).toBe(503);
+  expect(await response.json()).toMatchObject({
+    code: codeToString(Code.Unavailable),
+    message: "parley.testing.v1.EchoService cannot be reached; try again",
+  });
+});
+
+/** Sends bytes and returns all that comes back before the other side closes the connection. */
+function talk(port: number, bytes: string): Promise<string> {
+  return new Promise((resolve) => {
+    let received = "";
+    const socket = connectTcp(port, "127.0.0.1", () => socket.write(bytes));
+    socket.on("data", (chunk) => (received += chunk));
+    socket.on("error", () => resolve(received)).on("close", () => resolve(received));
+  });
+}
+
+/** Sends the bytes as the body of a gRPC call and returns its status. */
+function rawGrpc(url: string, body: Buffer): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const session = connectHttp2(url);
+    const stream = session.request({ ":method": "POST", ":path": echoPath, "content-type": "application/grpc", te: "trailers" });
+    const settle = (headers: Record<string, unknown>): void => {
+      if (headers["grpc-status"] === undefined) return;
+      resolve(Number(headers["grpc-status"]));
+      session.destroy();
+    };
+    stream.on("response", settle).on("trailers", settle).on("error", reject).resume();
+    stream.end(body);
+  });
+}

@@ -1,0 +1,65 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { findFreePorts } from "@parley/chassis/testing/ports.ts";
+
+const root = join(import.meta.dirname, "..");
+
+/** The suite, running as `npm start` runs it, on ports of its own. */
+export interface Suite {
+  readonly process: ChildProcess;
+  readonly gatewayUrl: string;
+  readonly grpcAddress: string;
+  readonly adminUrl: string;
+  /** What it has printed so far, line by line: on standard output, then on standard error. */
+  readonly lines: readonly string[];
+  readonly errors: readonly string[];
+  /** Sends SIGTERM and resolves with the exit code. */
+  stop(): Promise<number | null>;
+}
+
+/** Starts the suite and waits until it says that it is ready. Throws with what it printed where it is not. */
+export async function startSuite(options: { args?: readonly string[]; env?: NodeJS.ProcessEnv } = {}): Promise<Suite> {
+  const basePort = await findFreePorts(20);
+  const env = {
+    ...process.env,
+    PARLEY_GATEWAY_PORT: String(basePort),
+    PARLEY_GRPC_BASE_PORT: String(basePort + 1),
+    PARLEY_ADMIN_BASE_PORT: String(basePort + 10),
+    ...options.env,
+  };
+  const child = spawn(process.execPath, [join(root, "tools/start.ts"), ...(options.args ?? [])], {
+    cwd: root,
+    env,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const lines: string[] = [];
+  const errors: string[] = [];
+  const ready = Promise.withResolvers<void>();
+  createInterface({ input: child.stdout }).on("line", (line) => {
+    lines.push(line);
+    if (line.startsWith("ready in ")) ready.resolve();
+  });
+  createInterface({ input: child.stderr }).on("line", (line) => errors.push(line));
+  const exited = once(child, "exit");
+  await Promise.race([
+    ready.promise,
+    exited.then(([code]) => {
+      throw new Error(`the suite ended with ${code}:\n${[...lines, ...errors].join("\n")}`);
+    }),
+  ]);
+  return {
+    process: child,
+    gatewayUrl: `http://127.0.0.1:${env.PARLEY_GATEWAY_PORT}`,
+    grpcAddress: `127.0.0.1:${env.PARLEY_GRPC_BASE_PORT}`,
+    adminUrl: `http://127.0.0.1:${env.PARLEY_ADMIN_BASE_PORT}`,
+    lines,
+    errors,
+    async stop() {
+      child.kill("SIGTERM");
+      const [code] = await exited;
+      return code;
+    },
+  };
+}

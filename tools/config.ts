@@ -1,0 +1,30 @@
+// Prints every variable that configures the suite: its unit, its default and what it means.
+import { type ConfigSchema, processConfig } from "@parley/chassis/config.ts";
+import { createGateway } from "@parley/gateway/gateway.ts";
+import { z } from "zod";
+import { services } from "../services/all.ts";
+
+const loaded = await Promise.all(Object.values(services).map((load) => load()));
+const parts: [string, ConfigSchema][] = [
+  ["every process", z.object(Object.assign({}, processConfig.shape))],
+  ...[...loaded, createGateway(Object.keys(services))].map(({ name, config }): [string, ConfigSchema] => [name, config]),
+];
+process.stdout.write(parts.map(([title, config]) => tableOf(title, config)).join("\n"));
+
+function tableOf(title: string, config: ConfigSchema): string {
+  const rows = Object.entries(config.shape).map(([name, schema]) => {
+    const { description, unit } = schema.meta() ?? {};
+    const value = schema.safeParse(undefined).success ? String(defaultOf(schema)) : "set by npm start";
+    return [name, String(unit), value === "" ? "none" : value, description ?? ""];
+  });
+  if (rows.length === 0) return `${title}: nothing of its own\n`;
+  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  const lines = rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  "));
+  return `${title}\n  ${lines.join("\n  ")}\n`;
+}
+
+/** The default as it would be written in the environment. */
+function defaultOf(schema: z.ZodType): unknown {
+  const { default: value } = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" });
+  return value;
+}
