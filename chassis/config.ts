@@ -31,8 +31,9 @@ export function readConfig<T extends z.ZodObject>(schema: T, env: NodeJS.Process
   throw new ConfigError(
     result.error.issues
       .map(({ path, message }) => {
-        const value = set[String(path[0])];
-        return `${path.join(".")}: ${value === undefined ? "is not set" : `"${value}" is wrong`}; expected ${message}`;
+        const name = String(path[0]);
+        const value = set[name];
+        return `${name}: ${value === undefined ? "is not set" : `"${value}" is wrong`}; expected ${message}`;
       })
       .join("\n"),
   );

@@ -31,11 +31,12 @@ export async function startProcess(
   components: readonly Component[],
   environment: NodeJS.ProcessEnv = process.env,
 ): Promise<RunningProcess> {
-  const config = readConfig(z.object(Object.assign({}, processConfig.shape)), environment);
-  const grpcPorts = new Map(components.map(({ name }, index) => [name, config.PARLEY_GRPC_BASE_PORT + index]));
-  const env = { ...targetsOf(grpcPorts, config.PARLEY_HOST), ...environment };
+  const names = components.map(({ name }) => name);
   // All that is wrong is told at once, before anything starts.
-  readConfig(z.object(Object.assign({}, processConfig.shape, ...components.map((component) => component.config.shape))), env);
+  const schema = z.object(Object.assign({}, processConfig.shape, ...components.map((component) => component.config.shape)));
+  readConfig(schema, { ...targetsOf(names, "localhost", 1), ...environment });
+  const config = readConfig(processConfig, environment);
+  const env = { ...targetsOf(names, config.PARLEY_HOST, config.PARLEY_GRPC_BASE_PORT), ...environment };
 
   const log = await createLogger(config.PARLEY_LOG_LEVEL);
   setLogger({ error: (...text) => log.warn({ grpc: text.join(" ") }, "grpc-js") });
@@ -49,8 +50,9 @@ export async function startProcess(
       throw listenError(error, config.PARLEY_ADMIN_BASE_PORT, "PARLEY_ADMIN_BASE_PORT");
     },
   );
-  for (const component of components) {
-    const started = await component.start({ env, process: config, log, registry, grpcPort: grpcPorts.get(component.name) ?? 0 });
+  for (const [index, component] of components.entries()) {
+    const grpcPort = config.PARLEY_GRPC_BASE_PORT + index;
+    const started = await component.start({ env, process: config, log, registry, grpcPort });
     running.push(started);
     ports.set(component.name, started.port);
   }
@@ -105,8 +107,8 @@ export async function serve(components: readonly Component[], onReady: (running:
   onReady(running);
 }
 
-/** Where the process's own services are found by each other. */
-function targetsOf(ports: ReadonlyMap<string, number>, host: string): NodeJS.ProcessEnv {
+/** Where the process's own services, on ports in a row, are found by each other. */
+function targetsOf(names: readonly string[], host: string, basePort: number): NodeJS.ProcessEnv {
   const address = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "[::1]" : host.includes(":") ? `[${host}]` : host;
-  return Object.fromEntries([...ports].map(([name, port]) => [targetVariable(name), `dns:///${address}:${port}`]));
+  return Object.fromEntries(names.map((name, index) => [targetVariable(name), `dns:///${address}:${basePort + index}`]));
 }

@@ -2,12 +2,13 @@ import { createServer as createHttp1Server, type RequestListener } from "node:ht
 import { createServer as createHttp2Server, type ServerHttp2Session } from "node:http2";
 import { type AddressInfo, createServer as createTcpServer, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
+import { http2Limits } from "@parley/chassis/rpc/http2-limits.ts";
 import type { NodeHandler } from "./node-handler.ts";
 
 /** What a client without TLS sends first when it knows that the server speaks HTTP/2 (RFC 9113, section 3.4). */
 const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
-/** Streams that one HTTP/2 connection may have open (RFC 9113, section 6.5.2, recommends no fewer). */
-const maxConcurrentStreams = 100;
+/** Streams that one HTTP/2 connection may have open. */
+const maxConcurrentStreams = 1_000;
 /** Time that a kept-alive HTTP/1.1 connection has to send the next request. */
 const idleMs = 60_000;
 /** While draining, time that clients have to send what is on its way on a connection that looks idle. */
@@ -42,7 +43,7 @@ export async function openOnePort(options: {
   );
   // It never listens itself. Without this event Node tracks no connections: no time limits, no closing of idle ones.
   http1.emit("listening");
-  const http2 = createHttp2Server({ settings: { maxConcurrentStreams } }, handler);
+  const http2 = createHttp2Server({ settings: { maxConcurrentStreams }, ...http2Limits }, handler);
   const sessions = new Set<ServerHttp2Session>();
   http2.on("session", (session) => {
     sessions.add(session);

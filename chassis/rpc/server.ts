@@ -15,11 +15,12 @@ import { parser, serializer } from "./codec.ts";
 import { deadlineKey, peerKey } from "./context-keys.ts";
 import { assertAccessStated, deadlineMsOf } from "./contract.ts";
 import { deadlineExceeded, fail } from "./errors.ts";
+import { http2Limits } from "./http2-limits.ts";
 import { headersToMetadata, metadataToHeaders } from "./metadata.ts";
 import { statusOf } from "./status.ts";
 
 /** Calls that one connection may have open at once; further ones wait on the client. */
-const maxConcurrentStreams = 1_000;
+const maxConcurrentStreams = 10_000;
 /** setTimeout fires at once above this many milliseconds; a longer deadline is as good as none. */
 const maxTimeoutMs = 2 ** 31 - 1;
 /** Time that the last answers have to reach their clients, after which connections are cut. */
@@ -65,6 +66,7 @@ export async function openServer(options: ServerOptions): Promise<RpcServer> {
     "grpc.max_connection_idle_ms": options.connectionAgeMs,
     "grpc.enable_channelz": 0,
   });
+  raiseLimits(server);
   for (const spec of options.implementations.flatMap(({ methods }) => Object.values(methods))) {
     const { input, output } = spec.method;
     const [handler, type] =
@@ -93,6 +95,14 @@ export async function openServer(options: ServerOptions): Promise<RpcServer> {
       giveUp.removeEventListener("abort", onGiveUp);
     },
   };
+}
+
+/** grpc-js has no option for it: it is set where grpc-js keeps the options of its HTTP/2 servers. */
+function raiseLimits(server: grpc.Server): void {
+  const http2Options: unknown = Reflect.get(server, "commonServerOptions");
+  if (typeof http2Options !== "object" || http2Options === null)
+    throw new Error("this version of grpc-js keeps its HTTP/2 options elsewhere");
+  Object.assign(http2Options, http2Limits);
 }
 
 function handleUnary(

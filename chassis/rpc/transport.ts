@@ -44,6 +44,7 @@ export function openTransport(options: TransportOptions): OpenTransport {
     "grpc.initial_reconnect_backoff_ms": reconnectMs.first,
     "grpc.max_reconnect_backoff_ms": reconnectMs.atMost,
     "grpc.dns_min_time_between_resolutions_ms": 1_000,
+    "grpc.use_local_subchannel_pool": 1,
     "grpc.enable_http_proxy": 0,
     "grpc.enable_channelz": 0,
   });

@@ -1,0 +1,220 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { openTransport } from "@parley/chassis/rpc/transport.ts";
+import { findFreePorts } from "@parley/chassis/testing/ports.ts";
+import { GreeterService } from "@parley/gen/parley/greeter/v1/greeter_pb.js";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { startSuite } from "./suite.ts";
+
+const root = join(import.meta.dirname, "..");
+
+/** Runs a script of the suite to its end. */
+async function run(script: string, env: NodeJS.ProcessEnv): Promise<{ code: number | null; errors: string }> {
+  const child = spawn(process.execPath, [join(root, script)], { env: { ...process.env, ...env }, stdio: ["ignore", "ignore", "pipe"] });
+  let errors = "";
+  child.stderr.on("data", (chunk) => (errors += chunk));
+  const [code] = await once(child, "close");
+  return { code, errors };
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+test("it says what runs where, and two commands to try", async () => {
+  const suite = await startSuite();
+  const shown = suite.lines.join("\n");
+  expect(shown).toContain(`curl ${suite.gatewayUrl}/api/hello`);
+  expect(shown).toMatch(new RegExp(`greeter +${suite.grpcAddress}`));
+  expect(shown).toMatch(new RegExp(`admin +${suite.adminUrl}`));
+  expect(await suite.stop()).toBe(0);
+});
+
+test("logs that do not go to a terminal are JSON, one line for each call on each hop, under one id", async () => {
+  const suite = await startSuite();
+  const traceId = "4bf92f3577b34da6a3ce929d0e0e4736";
+  await fetch(`${suite.gatewayUrl}/api/hello`, { headers: { "x-request-id": "log-1", traceparent: `00-${traceId}-00f067aa0ba902b7-01` } });
+  await suite.stop();
+  const calls = suite.lines.filter((line) => line.includes('"msg":"call"')).map((line) => JSON.parse(line));
+  for (const service of ["greeter", "gateway"]) {
+    expect(calls.filter((call) => call.service === service)).toMatchObject([
+      {
+        level: "info",
+        method: "parley.greeter.v1.GreeterService/Hello",
+        code: "OK",
+        request_id: "log-1",
+        trace_id: traceId,
+        peer: expect.stringContaining("127.0.0.1:"),
+        duration_ms: expect.any(Number),
+      },
+    ]);
+  }
+});
+
+test("the admin port tells that it lives, whether it is ready, and its metrics", async () => {
+  const suite = await startSuite({ env: { PARLEY_DRAIN_DELAY: "2s" } });
+  await fetch(`${suite.gatewayUrl}/api/hello`);
+  expect((await fetch(`${suite.adminUrl}/livez`)).status).toBe(200);
+  expect((await fetch(`${suite.adminUrl}/readyz`)).status).toBe(200);
+  expect((await fetch(`${suite.adminUrl}/nothing`)).status).toBe(404);
+  expect((await fetch(`${suite.adminUrl}/livez`, { method: "POST" })).status).toBe(405);
+  const metrics = await (await fetch(`${suite.adminUrl}/metrics`)).text();
+  const labels = 'grpc_service="parley.greeter.v1.GreeterService",grpc_method="Hello"';
+  for (const side of ["grpc_server", "grpc_client", "gateway"]) {
+    expect(metrics).toContain(`${side}_handled_total{${labels},grpc_code="OK"} 1`);
+    expect(metrics).toContain(`${side}_handling_seconds_count{${labels}} 1`);
+    expect(metrics).toContain(`${side}_in_progress{${labels}} 0`);
+  }
+  const stopped = suite.stop();
+  await vi.waitFor(async () => expect((await fetch(`${suite.adminUrl}/readyz`)).status).toBe(503));
+  expect((await fetch(`${suite.adminUrl}/livez`)).status).toBe(200);
+  expect((await fetch(`${suite.gatewayUrl}/api/hello`)).status).toBe(200); // calls are still taken
+  expect(await stopped).toBe(0);
+});
+
+test("no unary call that was accepted is dropped when it stops under load", async () => {
+  const suite = await startSuite();
+  // Without the contract the transport repeats nothing but what gRPC knows to be safe: streams that the server refused.
+  const [grpc, gateway] = [suite.grpcAddress, suite.gatewayUrl.replace("http://", "")].map((address) => {
+    const transport = openTransport({ target: `ipv4:${address}`, contracts: [], interceptors: [], maxMessageBytes: 1024 });
+    onTestFinished(() => transport.close());
+    return createClient(GreeterService, transport);
+  });
+  const wrong: unknown[] = [];
+  let [answered, refused] = [0, 0];
+  const load = async (call: () => Promise<unknown>): Promise<void> => {
+    for (;;) {
+      try {
+        await call();
+        answered++;
+      } catch (error) {
+        // A call that never got a connection, or whose server said UNAVAILABLE, was not accepted.
+        if (error instanceof ConnectError ? error.code !== Code.Unavailable : !isRefused(error)) wrong.push(error);
+        refused++;
+        return;
+      }
+    }
+  };
+  const rest = async (): Promise<void> => {
+    const response = await fetch(`${suite.gatewayUrl}/api/hello`);
+    if (!response.ok || (await response.text()) !== '{"message":"Hello, Microservice!"}') throw new Error(`status ${response.status}`);
+  };
+  const loads = Array.from({ length: 8 }).flatMap(() => [load(() => grpc!.hello({})), load(() => gateway!.hello({})), load(rest)]);
+  await vi.waitFor(() => expect(answered).toBeGreaterThan(500));
+  expect(await suite.stop()).toBe(0);
+  await Promise.all(loads);
+  expect(wrong).toEqual([]);
+  expect(refused).toBe(24);
+});
+
+test("streams end with UNAVAILABLE when it stops, so that clients come back", async () => {
+  const suite = await startSuite();
+  const streams = [suite.gatewayUrl, `http://${suite.grpcAddress}`].map((baseUrl) => {
+    const client = createClient(GreeterService, createGrpcTransport({ baseUrl }));
+    return client.helloStream({ names: ["Ada"], count: 100, interval: { seconds: 1n } })[Symbol.asyncIterator]();
+  });
+  for (const stream of streams) expect((await stream.next()).value?.message).toBe("Hello, Ada!");
+  const ends = streams.map((stream) =>
+    expect(Array.fromAsync({ [Symbol.asyncIterator]: () => stream })).rejects.toMatchObject({ code: Code.Unavailable }),
+  );
+  expect(await suite.stop()).toBe(0);
+  await Promise.all(ends);
+});
+
+test("a second signal ends it at once", async () => {
+  const suite = await startSuite({ env: { PARLEY_DRAIN_DELAY: "10m" } });
+  const stopped = suite.stop();
+  await vi.waitFor(() => expect(suite.lines.join()).toContain("draining"));
+  suite.process.kill("SIGTERM");
+  expect(await stopped).not.toBe(0);
+});
+
+test.each(["PARLEY_GATEWAY_PORT", "PARLEY_GRPC_BASE_PORT", "PARLEY_ADMIN_BASE_PORT"])(
+  "a port in use is told with its variable: %s",
+  async (variable) => {
+    const port = await findFreePorts(20);
+    const ports = { PARLEY_GATEWAY_PORT: `${port}`, PARLEY_GRPC_BASE_PORT: `${port + 1}`, PARLEY_ADMIN_BASE_PORT: `${port + 10}` };
+    const taken = Number(ports[variable as keyof typeof ports]);
+    const other = createServer().listen(taken, "127.0.0.1");
+    await once(other, "listening");
+    onTestFinished(() => void other.close());
+    const { code, errors } = await run("tools/start.ts", ports);
+    expect(code).toBe(1);
+    expect(errors).toBe(`port ${taken} is in use: stop what uses it, or set ${variable} to another port\n`);
+  },
+);
+
+test("wrong variables are told all at once, a line each", async () => {
+  const { code, errors } = await run("tools/start.ts", {
+    PARLEY_GATEWAY_PORT: "http",
+    PARLEY_DRAIN_TIMEOUT: "15",
+    PARLEY_LOG_LEVEL: "loud",
+    PARLEY_CORS_ORIGINS: "https://shop.example/cart",
+  });
+  expect(code).toBe(1);
+  expect(errors.trimEnd().split("\n").toSorted()).toEqual([
+    'PARLEY_CORS_ORIGINS: "https://shop.example/cart" is wrong; expected origins such as http://localhost:5173, separated by commas',
+    'PARLEY_DRAIN_TIMEOUT: "15" is wrong; expected a duration such as 500ms, 15s or 5m, at most 24 days',
+    'PARLEY_GATEWAY_PORT: "http" is wrong; expected a port, 1 to 65535',
+    'PARLEY_LOG_LEVEL: "loud" is wrong; expected trace, debug, info, warn, error or silent',
+  ]);
+});
+
+test("a gateway on its own is told which service it cannot find", async () => {
+  const { code, errors } = await run("gateway/main.ts", {});
+  expect(code).toBe(1);
+  expect(errors).toBe("PARLEY_GREETER_TARGET: is not set; expected a gRPC target such as dns:///greeter:50051\n");
+});
+
+test("with --split each part is a process of its own, started again when it dies, and none is left behind", async () => {
+  const suite = await startSuite({ args: ["--split"] });
+  const pids = await pidsOf(suite.process.pid!);
+  expect(pids).toHaveLength(2);
+  expect(await (await fetch(`${suite.gatewayUrl}/api/hello`)).json()).toEqual({ message: "Hello, Microservice!" });
+  process.kill(pids[0]!, "SIGKILL");
+  await vi.waitFor(() => expect(suite.errors.join()).toContain("greeter ended with SIGKILL; starting it again in 100 ms"));
+  await vi.waitFor(async () => expect((await fetch(`${suite.gatewayUrl}/api/hello`)).status).toBe(200), 10_000);
+  const all = [...pids, ...(await pidsOf(suite.process.pid!))];
+  expect(await suite.stop()).toBe(0);
+  expect(all.filter(isRunning)).toEqual([]);
+});
+
+test("with --split the parts end when their parent is killed", async () => {
+  const suite = await startSuite({ args: ["--split"] });
+  const pids = await pidsOf(suite.process.pid!);
+  suite.process.kill("SIGKILL");
+  await vi.waitFor(() => expect(pids.filter(isRunning)).toEqual([]), 10_000);
+});
+
+test("with --split a port in use stops all", async () => {
+  const other = createServer().listen(0, "127.0.0.1");
+  await once(other, "listening");
+  onTestFinished(() => void other.close());
+  const address = other.address();
+  const port = typeof address === "object" ? address?.port : undefined;
+  await expect(startSuite({ args: ["--split"], env: { PARLEY_GATEWAY_PORT: String(port) } })).rejects.toThrow(
+    `port ${port} is in use: stop what uses it, or set PARLEY_GATEWAY_PORT`,
+  );
+});
+
+/** The ids of a process's children, in the order of their start. */
+async function pidsOf(parent: number): Promise<number[]> {
+  const child = spawn("ps", ["-o", "pid=", "--ppid", String(parent)], { stdio: ["ignore", "pipe", "ignore"] });
+  let text = "";
+  child.stdout.on("data", (chunk) => (text += chunk));
+  await once(child, "close");
+  return text.trim().split(/\s+/).filter(Boolean).map(Number);
+}
+
+function isRefused(error: unknown): boolean {
+  return error instanceof TypeError && String(error.cause).includes("ECONNREFUSED");
+}
