@@ -1,11 +1,13 @@
 import { createRegistry, type DescExtension, type DescFile, type DescService, type Registry, toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { Code, type ServiceImplSpec } from "@connectrpc/connect";
+import { file_google_rpc_error_details } from "@parley/gen/google/rpc/error_details_pb.js";
 import { ServerReflection, type ServerReflectionRequest } from "@parley/gen/grpc/reflection/v1/reflection_pb.js";
 import {
   ServerReflection as ServerReflectionAlpha,
   type ServerReflectionRequest as ServerReflectionRequestAlpha,
 } from "@parley/gen/grpc/reflection/v1alpha/reflection_pb.js";
+import { file_parley_errors_v1_errors } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { implement } from "./implement.ts";
 
 type Question = ServerReflectionRequest["messageRequest"] | ServerReflectionRequestAlpha["messageRequest"];
@@ -13,7 +15,8 @@ type Question = ServerReflectionRequest["messageRequest"] | ServerReflectionRequ
 /** Serves `grpc.reflection.v1` and, with the same answers, `v1alpha`, which older tools ask for. */
 export function createReflection(contracts: readonly DescService[]): ServiceImplSpec[] {
   const served = [...contracts, ServerReflection, ServerReflectionAlpha];
-  const files = withDependencies(served.map(({ file }) => file));
+  // With what errors carry, so that tools can show it.
+  const files = withDependencies([...served.map(({ file }) => file), file_google_rpc_error_details, file_parley_errors_v1_errors]);
   const registry = createRegistry(...files.values());
   const answer = (question: Question) => answerOf(question, served, files, registry);
   return [

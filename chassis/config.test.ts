@@ -1,0 +1,59 @@
+import { expect, test } from "vitest";
+import { z } from "zod";
+import { bytes, ConfigError, duration, list, oneOf, port, readConfig, text } from "./config.ts";
+
+const schema = z.object({
+  PARLEY_PORT: port(8080, "A port"),
+  PARLEY_WAIT: duration("15s", "A time"),
+  PARLEY_SIZE: bytes(1024, "A size"),
+  PARLEY_MODE: oneOf(["on", "off"], "on", "A switch"),
+  PARLEY_NAMES: list("Names"),
+  PARLEY_HOST: text("127.0.0.1", "A host"),
+});
+
+test("what is not set, or set to nothing, has its default", () => {
+  const defaults = {
+    PARLEY_PORT: 8080,
+    PARLEY_WAIT: 15_000,
+    PARLEY_SIZE: 1024,
+    PARLEY_MODE: "on",
+    PARLEY_NAMES: [],
+    PARLEY_HOST: "127.0.0.1",
+  };
+  expect(readConfig(schema, {})).toEqual(defaults);
+  expect(readConfig(schema, { PARLEY_PORT: "", PARLEY_HOST: "" })).toEqual(defaults);
+});
+
+test.each([
+  ["500ms", 500],
+  ["15s", 15_000],
+  ["5m", 300_000],
+  ["2h", 7_200_000],
+  ["0s", 0],
+])("the duration %s is %i ms", (value, ms) => {
+  expect(readConfig(schema, { PARLEY_WAIT: value }).PARLEY_WAIT).toBe(ms);
+});
+
+test("a list is split at commas", () => {
+  expect(readConfig(schema, { PARLEY_NAMES: " a, b ,,c" }).PARLEY_NAMES).toEqual(["a", "b", "c"]);
+});
+
+test.each([
+  { PARLEY_PORT: "0" },
+  { PARLEY_PORT: "65536" },
+  { PARLEY_PORT: "80a" },
+  { PARLEY_PORT: "1e3" },
+  { PARLEY_PORT: "-1" },
+  { PARLEY_WAIT: "15" },
+  { PARLEY_WAIT: "-1s" },
+  { PARLEY_WAIT: "1.5s" },
+  { PARLEY_WAIT: "25d" },
+  { PARLEY_WAIT: "600h" },
+  { PARLEY_SIZE: "4MB" },
+  { PARLEY_MODE: "ON" },
+])("%o is told with the variable, its value and what is expected", (env) => {
+  const [[name, value]] = Object.entries(env) as [[string, string]];
+  const read = (): unknown => readConfig(schema, env);
+  expect(read).toThrow(ConfigError);
+  expect(read).toThrow(new RegExp(`^${name}: "${value}" is wrong; expected \\S+`));
+});

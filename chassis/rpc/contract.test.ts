@@ -1,0 +1,58 @@
+import { create, createFileRegistry, type DescService } from "@bufbuild/protobuf";
+import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
+import { createServiceImplSpec } from "@connectrpc/connect";
+import { Health } from "@parley/gen/grpc/health/v1/health_pb.js";
+import { GreeterService } from "@parley/gen/parley/greeter/v1/greeter_pb.js";
+import { Access } from "@parley/gen/parley/options/v1/options_pb.js";
+import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
+import { expect, test } from "vitest";
+import { openTestServer } from "../testing/rpc.ts";
+import { accessOf, deadlineMsOf, isIdempotent, serviceNameOf } from "./contract.ts";
+import { createServiceConfig } from "./service-config.ts";
+
+/** A contract of ours whose methods state nothing. */
+function silentContract(): DescService {
+  const file = create(FileDescriptorProtoSchema, {
+    name: "silent.proto",
+    package: "parley.silent.v1",
+    syntax: "proto3",
+    messageType: [{ name: "Empty" }],
+    service: [
+      {
+        name: "SilentService",
+        method: ["One", "Two"].map((name) => ({ name, inputType: ".parley.silent.v1.Empty", outputType: ".parley.silent.v1.Empty" })),
+      },
+    ],
+  });
+  return createFileRegistry(file, () => undefined).getService("parley.silent.v1.SilentService")!;
+}
+
+test("a server whose contract leaves access open does not start, and says for which methods", async () => {
+  const contract = silentContract();
+  await expect(openTestServer([createServiceImplSpec(contract, {})])).rejects.toThrow(
+    "no access stated for parley.silent.v1.SilentService.One, parley.silent.v1.SilentService.Two: add option (parley.options.v1.access) to the contract",
+  );
+});
+
+test("contracts of others are public", () => {
+  expect(Health.methods.map(accessOf)).toEqual(Health.methods.map(() => Access.PUBLIC));
+  expect(accessOf(EchoService.method.secret)).toBe(Access.STAFF);
+});
+
+test("a method's deadline is the contract's, else 10 s, and none for streams", () => {
+  expect(deadlineMsOf(GreeterService.method.hello)).toBe(2_000);
+  expect(deadlineMsOf(EchoService.method.echoOnce)).toBe(10_000);
+  expect(deadlineMsOf(EchoService.method.repeat)).toBeUndefined();
+});
+
+test("a service is found by the package of its contract", () => {
+  expect(serviceNameOf(GreeterService)).toBe("greeter");
+  expect(() => serviceNameOf(Health)).toThrow("grpc.health.v1.Health is not in a package parley.<service>.v1");
+});
+
+test("only methods that may be repeated have a retry policy", () => {
+  expect([isIdempotent(EchoService.method.echo), isIdempotent(EchoService.method.echoOnce)]).toEqual([true, false]);
+  expect(createServiceConfig([EchoService]).methodConfig).toMatchObject([
+    { name: [{ service: "parley.testing.v1.EchoService", method: "Echo" }], retryPolicy: { retryableStatusCodes: ["UNAVAILABLE"] } },
+  ]);
+});
