@@ -7,6 +7,7 @@ import { openAdmin } from "./admin.ts";
 import { ConfigError, processConfig, readConfig } from "./config.ts";
 import { targetVariable } from "./rpc/transports.ts";
 import type { Component, RunningComponent } from "./service.ts";
+import { onStopSignal } from "./signals.ts";
 import { listenError, StartError } from "./start-error.ts";
 import { createLogger } from "./telemetry/log.ts";
 
@@ -87,17 +88,15 @@ export async function serve(components: readonly Component[], onReady: (running:
     process.stderr.write(`${error.message}\n`);
     process.exit(1);
   });
-  let stopping = false;
-  const onSignal = async (signal: NodeJS.Signals): Promise<void> => {
-    if (stopping) process.exit(1);
-    stopping = true;
-    running.log.info({ signal }, "draining; a second signal ends the process at once");
-    await running.stop();
-    running.log.info("stopped");
-    process.exit(0);
-  };
-  process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
-  if (process.connected) process.once("disconnect", () => onSignal("SIGTERM"));
+  onStopSignal({
+    async stop(signal) {
+      running.log.info({ signal }, "draining; a second signal ends the process at once");
+      await running.stop();
+      running.log.info("stopped");
+      process.exit(0);
+    },
+    kill: () => process.exit(1),
+  });
   process.on("uncaughtException", (error) => {
     running.log.fatal({ err: error }, "uncaught exception");
     process.exit(1);

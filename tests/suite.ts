@@ -1,10 +1,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { findFreePorts } from "@parley/chassis/testing/ports.ts";
 
 const root = join(import.meta.dirname, "..");
+/** npm itself is left out: it stands between the suite and its signals. */
+const manifest: { scripts: { start: string } } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 
 /** The suite, running as `npm start` runs it, on ports of its own. */
 export interface Suite {
@@ -29,11 +32,8 @@ export async function startSuite(options: { args?: readonly string[]; env?: Node
     PARLEY_ADMIN_BASE_PORT: String(basePort + 10),
     ...options.env,
   };
-  const child = spawn(process.execPath, [join(root, "tools/start.ts"), ...(options.args ?? [])], {
-    cwd: root,
-    env,
-    stdio: ["ignore", "pipe", "pipe"],
-  });
+  const command = [manifest.scripts.start, ...(options.args ?? [])].join(" ");
+  const child = spawn("sh", ["-c", command], { cwd: root, env, stdio: ["ignore", "pipe", "pipe"] });
   const lines: string[] = [];
   const errors: string[] = [];
   const ready = Promise.withResolvers<void>();

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { processConfig, readConfig } from "@parley/chassis/config.ts";
 import { targetVariable } from "@parley/chassis/rpc/transports.ts";
+import { onStopSignal } from "@parley/chassis/signals.ts";
 import { gatewayConfig } from "@parley/gateway/gateway.ts";
 
 /** How long to wait before a process that died is started again: twice as long each time, until it was up for `steadyMs`. */
@@ -42,14 +43,17 @@ export async function splitProcesses(
       PARLEY_ADMIN_BASE_PORT: String(adminPorts.get(name)),
     }),
   );
-  let stopping = false;
   const stop = async (exitCode: number): Promise<void> => {
-    if (stopping) for (const one of kept) one.kill();
-    stopping = true;
     for (const one of kept.toReversed()) await one.stop();
     process.exit(exitCode);
   };
-  process.on("SIGTERM", () => stop(0)).on("SIGINT", () => stop(0));
+  onStopSignal({
+    stop: () => stop(0),
+    kill() {
+      for (const one of kept) one.kill();
+      process.exit(1);
+    },
+  });
   try {
     await Promise.all(kept.map(({ ready }) => ready));
   } catch {

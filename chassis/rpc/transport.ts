@@ -95,10 +95,11 @@ function limitsOf(method: DescMethod, signal: AbortSignal | undefined, timeoutMs
   const current = findCurrentCall();
   const left = current?.deadlineMs === undefined ? Number.POSITIVE_INFINITY : current.deadlineMs - performance.now();
   const limitMs = Math.min(timeoutMs ?? deadlineMsOf(method) ?? Number.POSITIVE_INFINITY, left);
-  const signals = [signal, current?.signal].filter((one) => one !== undefined);
+  const signals = [...new Set([signal, current?.signal])].filter((one) => one !== undefined);
+  const [first, second] = signals;
   return {
     ...(limitMs !== Number.POSITIVE_INFINITY && { timeoutMs: limitMs }),
-    ...(signals.length > 0 && { signal: AbortSignal.any(signals) }),
+    ...(first !== undefined && { signal: second === undefined ? first : AbortSignal.any(signals) }),
   };
 }
 

@@ -19,7 +19,15 @@ export async function createLogger(level: string): Promise<Logger> {
 async function prettyStream(): Promise<DestinationStream> {
   try {
     const { default: pretty } = await import("pino-pretty");
-    return pretty({ translateTime: "SYS:HH:MM:ss.l", singleLine: true });
+    return pretty({
+      translateTime: "SYS:HH:MM:ss.l",
+      ignore: "service,method,code,duration_ms,peer,trace_id,error",
+      singleLine: true,
+      messageFormat: ({ service, method, code, duration_ms: durationMs, error, msg }) =>
+        method === undefined || code === undefined
+          ? [service, msg].filter(Boolean).join(": ")
+          : `${service}: ${method} ${code} in ${durationMs} ms${error === undefined ? "" : `: ${error}`}`,
+    });
   } catch {
     return pino.destination(1); // images leave it out
   }

@@ -1,0 +1,16 @@
+/** A signal that comes this soon after another is the same one: npm passes on the Ctrl-C that the terminal has sent already. */
+const sameSignalMs = 250;
+
+/** Calls `stop` at the first SIGTERM or SIGINT, or when the parent that started this process with an IPC channel is gone, and `kill` at the second. */
+export function onStopSignal({ stop, kill }: { stop: (signal: string) => void; kill: () => void }): void {
+  let stoppedMs: number | undefined;
+  const onSignal = (signal: string): void => {
+    const nowMs = performance.now();
+    if (stoppedMs === undefined) {
+      stoppedMs = nowMs;
+      stop(signal);
+    } else if (nowMs - stoppedMs > sameSignalMs) kill();
+  };
+  process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
+  if (process.connected) process.once("disconnect", () => onSignal("disconnect"));
+}
