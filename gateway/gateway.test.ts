@@ -4,6 +4,7 @@ import { connect as connectTcp } from "node:net";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { codeToHttpStatus, codeToString } from "@connectrpc/connect/protocol-connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
+import { callAndVanish, callRaw, grpcFrame } from "@parley/chassis/testing/raw-grpc.ts";
 import { Code as RpcCode } from "@parley/gen/google/rpc/code_pb.js";
 import { BadRequestSchema, ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
@@ -209,22 +210,30 @@ describe("bad input is refused with a word of why, and the next call works:", ()
     expect(error.findDetails(BadRequestSchema)[0]?.fieldViolations).toMatchObject([{ field: "text" }]);
   });
 
-  test("gRPC frames that are cut off, flagged wrongly or too long", async () => {
+  test.each([
+    ["a gRPC frame that is cut off", grpcFrame(Buffer.from("short"), { length: 100 }), RpcCode.INVALID_ARGUMENT],
+    ["a gRPC frame flagged as compressed, which it is not", grpcFrame(Buffer.from([10, 1, 97]), { flags: 1 }), RpcCode.INTERNAL],
+    ["a gRPC frame that is too long", grpcFrame(Buffer.alloc(10), { length: 2 ** 31 }), RpcCode.RESOURCE_EXHAUSTED],
+  ])("%s", async (_title, body, status) => {
     const { url } = await openTestGateway();
-    const frame = (flags: number, length: number, content: Buffer): Buffer => {
-      const head = Buffer.alloc(5);
-      head.writeUInt8(flags, 0);
-      head.writeUInt32BE(length, 1);
-      return Buffer.concat([head, content]);
-    };
-    for (const [bytes, expected] of [
-      [frame(0, 100, Buffer.from("short")), RpcCode.INVALID_ARGUMENT],
-      [frame(1, 3, Buffer.from([10, 1, 97])), RpcCode.INTERNAL],
-      [frame(0, 2 ** 31, Buffer.alloc(10)), RpcCode.RESOURCE_EXHAUSTED],
-    ] as const) {
-      expect(await rawGrpc(url, bytes)).toBe(expected);
-      expect(await rawGrpc(url, frame(0, 3, Buffer.from([10, 1, 97])))).toBe(RpcCode.OK);
-    }
+    expect(await callRaw(url, echoPath, body)).toBe(status);
+    expect(await callRaw(url, echoPath, grpcFrame(Buffer.from([10, 1, 97])))).toBe(RpcCode.OK);
+  });
+
+  test("a client that disappears in the midst of a stream", async () => {
+    const cancelled = Promise.withResolvers<void>();
+    const { url } = await openTestGateway({
+      handlers: {
+        repeat: async function* (_request, { signal }) {
+          signal.addEventListener("abort", () => cancelled.resolve());
+          yield {};
+          await new Promise(() => {});
+        },
+      },
+    });
+    await callAndVanish(url, "/parley.testing.v1.EchoService/Repeat", grpcFrame(Buffer.of()));
+    await cancelled.promise;
+    expect((await fetch(`${url}/testing/echo/next`)).status).toBe(200);
   });
 
   test.each([
@@ -311,20 +320,5 @@ function talk(port: number, bytes: string): Promise<string> {
     const socket = connectTcp(port, "127.0.0.1", () => socket.write(bytes));
     socket.on("data", (chunk) => (received += chunk));
     socket.on("error", () => resolve(received)).on("close", () => resolve(received));
-  });
-}
-
-/** Sends the bytes as the body of a gRPC call and returns its status. */
-function rawGrpc(url: string, body: Buffer): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const session = connectHttp2(url);
-    const stream = session.request({ ":method": "POST", ":path": echoPath, "content-type": "application/grpc", te: "trailers" });
-    const settle = (headers: Record<string, unknown>): void => {
-      if (headers["grpc-status"] === undefined) return;
-      resolve(Number(headers["grpc-status"]));
-      session.destroy();
-    };
-    stream.on("response", settle).on("trailers", settle).on("error", reject).resume();
-    stream.end(body);
   });
 }

@@ -6,6 +6,8 @@ import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { openTransport } from "@parley/chassis/rpc/transport.ts";
 import { findFreePorts } from "@parley/chassis/testing/ports.ts";
+import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "@parley/gen/grpc/health/v1/health_pb.js";
+import { ServerReflection } from "@parley/gen/grpc/reflection/v1/reflection_pb.js";
 import { GreeterService } from "@parley/gen/parley/greeter/v1/greeter_pb.js";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { startSuite } from "./suite.ts";
@@ -77,6 +79,8 @@ test("the admin port tells that it lives, whether it is ready, and its metrics",
   const stopped = suite.stop();
   await vi.waitFor(async () => expect((await fetch(`${suite.adminUrl}/readyz`)).status).toBe(503));
   expect((await fetch(`${suite.adminUrl}/livez`)).status).toBe(200);
+  const health = createClient(Health, createGrpcTransport({ baseUrl: `http://${suite.grpcAddress}` }));
+  expect(await health.check({ service: "parley.greeter.v1.GreeterService" })).toMatchObject({ status: ServingStatus.NOT_SERVING });
   expect((await fetch(`${suite.gatewayUrl}/api/hello`)).status).toBe(200); // calls are still taken
   expect(await stopped).toBe(0);
 });
@@ -128,6 +132,18 @@ test("streams end with UNAVAILABLE when it stops, so that clients come back", as
   );
   expect(await suite.stop()).toBe(0);
   await Promise.all(ends);
+});
+
+test("reflection can be turned off; health stays", async () => {
+  const suite = await startSuite({ env: { PARLEY_REFLECTION: "off" } });
+  const transport = createGrpcTransport({ baseUrl: `http://${suite.grpcAddress}` });
+  async function* requests() {
+    yield { messageRequest: { case: "listServices", value: "" } } as const;
+  }
+  const answers = Array.fromAsync(createClient(ServerReflection, transport).serverReflectionInfo(requests()));
+  await expect(answers).rejects.toMatchObject({ code: Code.Unimplemented });
+  expect(await createClient(Health, transport).check({})).toMatchObject({ status: ServingStatus.SERVING });
+  expect(await suite.stop()).toBe(0);
 });
 
 test("a second signal ends it at once", async () => {

@@ -8,6 +8,7 @@ import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "@par
 import { EchoRequestSchema, EchoResponseSchema, EchoService, RepeatRequestSchema } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { echo } from "../testing/echo.ts";
+import { callAndVanish, callRaw, grpcFrame } from "../testing/raw-grpc.ts";
 import { openTestServer, openTestTransport } from "../testing/rpc.ts";
 import { implement } from "./implement.ts";
 
@@ -374,4 +375,73 @@ test("a connection that reached its age is replaced without a failed call", asyn
     for (const entry of server.logs) if (typeof entry["peer"] === "string") peers.add(entry["peer"]);
     expect(peers.size).toBeGreaterThan(2);
   }, 10_000);
+});
+
+test.each([
+  ["a frame that is cut off", grpcFrame(Buffer.from("short"), { length: 100 }), RpcCode.UNIMPLEMENTED],
+  ["no frame at all", Buffer.of(), RpcCode.UNIMPLEMENTED],
+  ["two messages for a unary method", Buffer.concat([grpcFrame(Buffer.of()), grpcFrame(Buffer.of())]), RpcCode.UNIMPLEMENTED],
+  ["bytes that are no message", grpcFrame(Buffer.from([0xff, 0xff])), RpcCode.INTERNAL],
+  ["a frame that is too long", grpcFrame(Buffer.alloc(10), { length: 2 ** 31 }), RpcCode.RESOURCE_EXHAUSTED],
+])("%s is refused, and the next call works", async (_title, body, status) => {
+  const { server } = await openEcho();
+  const url = `http://127.0.0.1:${server.port}`;
+  expect(await callRaw(url, "/parley.testing.v1.EchoService/Echo", body)).toBe(status);
+  expect(await callRaw(url, "/parley.testing.v1.EchoService/Echo", grpcFrame(Buffer.from([10, 1, 97])))).toBe(RpcCode.OK);
+});
+
+test("a client that disappears in the midst of a stream ends its handler", async () => {
+  const cancelled = Promise.withResolvers<void>();
+  const { server, client } = await openEcho({
+    repeat: async function* (_request, { signal }) {
+      signal.addEventListener("abort", () => cancelled.resolve());
+      yield {};
+      await new Promise(() => {});
+    },
+  });
+  await callAndVanish(`http://127.0.0.1:${server.port}`, "/parley.testing.v1.EchoService/Repeat", grpcFrame(Buffer.of()));
+  await cancelled.promise;
+  await vi.waitFor(() => expect(server.logs).toContainEqual(expect.objectContaining({ msg: "call", code: "CANCELLED" })));
+  expect((await client.echo({ text: "next" })).text).toBe("next");
+});
+
+test("while it drains, calls in progress are finished and streams end with UNAVAILABLE", async () => {
+  const [running, release] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const { client, server } = await openEcho({
+    echo: async () => {
+      running.resolve();
+      await release.promise;
+      return { text: "finished" };
+    },
+    repeat: async function* () {
+      yield {};
+      await new Promise(() => {}); // it does not listen to its signal
+    },
+  });
+  const stream = client.repeat({})[Symbol.asyncIterator]();
+  await stream.next();
+  const call = client.echo({});
+  await running.promise;
+  const drained = server.drain(new AbortController().signal);
+  expect(await failureOf(stream.next())).toMatchObject({ code: Code.Unavailable, rawMessage: "the server is stopping; try again" });
+  release.resolve();
+  expect((await call).text).toBe("finished");
+  await drained;
+});
+
+test("calls that do not end while it drains end with UNAVAILABLE when it gives up", async () => {
+  const running = Promise.withResolvers<void>();
+  const { client, server } = await openEcho({
+    echoOnce: () => {
+      running.resolve();
+      return new Promise(() => {});
+    },
+  });
+  const failure = failureOf(client.echoOnce({}));
+  await running.promise;
+  const giveUp = new AbortController();
+  const drained = server.drain(giveUp.signal);
+  giveUp.abort();
+  expect(await failure).toMatchObject({ code: Code.Unavailable, rawMessage: "the server is stopping; try again" });
+  await drained;
 });
