@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
@@ -118,6 +118,23 @@ test("no unary call that was accepted is dropped when it stops under load", asyn
   await Promise.all(loads);
   expect(wrong).toEqual([]);
   expect(refused).toBe(24);
+});
+
+test("a request that comes on a kept-alive connection while it stops is answered, and is the connection's last", async () => {
+  const suite = await startSuite();
+  const socket = connect(Number(new URL(suite.gatewayUrl).port), "127.0.0.1");
+  let received = "";
+  socket.on("data", (chunk) => (received += chunk));
+  const request = "GET /api/hello HTTP/1.1\r\nhost: x\r\n\r\n";
+  socket.write(request);
+  await vi.waitFor(() => expect(received).toContain("Microservice"));
+  received = "";
+  const stopped = suite.stop();
+  await vi.waitFor(() => expect(suite.lines.join()).toContain("draining"));
+  socket.write(request);
+  await once(socket, "close");
+  expect(received).toMatch(/^HTTP\/1.1 200 OK\r\n.*connection: close\r\n.*Microservice/is);
+  expect(await stopped).toBe(0);
 });
 
 test("streams end with UNAVAILABLE when it stops, so that clients come back", async () => {

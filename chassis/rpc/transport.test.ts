@@ -1,7 +1,10 @@
+import { once } from "node:events";
+import { createServer } from "node:http2";
+import type { AddressInfo } from "node:net";
 import { type Client, Code, ConnectError, createClient, type HandlerContext } from "@connectrpc/connect";
 import { ErrorInfoSchema, RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
-import { expect, test, vi } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { echo } from "../testing/echo.ts";
 import { openTestServer, openTestTransport } from "../testing/rpc.ts";
 import { detach } from "./current-call.ts";
@@ -128,6 +131,26 @@ test("a target that cannot be reached is UNAVAILABLE, and its address is not tol
   expect(error.findDetails(ErrorInfoSchema)).toMatchObject([{ reason: "UNAVAILABLE" }]);
 });
 
+test.each([
+  ["the contract's", undefined, 2_000],
+  ["its caller's", 500, 500],
+])("a call is sent with %s deadline", async (_title, timeoutMs, expectedMs) => {
+  const server = createServer();
+  const timeout = Promise.withResolvers<unknown>();
+  server.once("stream", (stream, headers) => {
+    stream.respond({ ":status": 200, "content-type": "application/grpc", "grpc-status": "0" }, { endStream: true });
+    timeout.resolve(headers["grpc-timeout"]);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onTestFinished(() => void server.close());
+  const { port } = server.address() as AddressInfo;
+  await failureOf(clientOf({ port }).echo({}, timeoutMs === undefined ? {} : { timeoutMs }));
+  const [, ms] = /^(\d+)m$/.exec(String(await timeout.promise)) ?? [];
+  expect(Number(ms)).toBeGreaterThan(expectedMs - 400);
+  expect(Number(ms)).toBeLessThanOrEqual(expectedMs);
+});
+
 test("what is left of a call's deadline is all that its own calls have", async () => {
   const left = Promise.withResolvers<number>();
   const { client } = await openTwo(
@@ -143,11 +166,11 @@ test("what is left of a call's deadline is all that its own calls have", async (
 });
 
 test("a call that is cancelled takes its own calls with it", async () => {
-  const [running, cancelled] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const [running, cancelled] = [Promise.withResolvers<void>(), Promise.withResolvers<unknown>()];
   const { client } = await openTwo(
     (b) => b.echo({}),
     (_request, { signal }) => {
-      signal.addEventListener("abort", () => cancelled.resolve());
+      signal.addEventListener("abort", () => cancelled.resolve(signal.reason));
       running.resolve();
       return new Promise(() => {});
     },
@@ -157,7 +180,7 @@ test("a call that is cancelled takes its own calls with it", async () => {
   await running.promise;
   controller.abort();
   expect(await failure).toMatchObject({ code: Code.Canceled });
-  await cancelled.promise;
+  expect(await cancelled.promise).toMatchObject({ code: Code.Canceled }); // not because its own deadline is over
 });
 
 test("a stream's own calls belong to its call too", async () => {
