@@ -1,9 +1,10 @@
 import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
 import { connect as connectTcp } from "node:net";
-import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import { Code, createClient, type Transport } from "@connectrpc/connect";
 import { codeToHttpStatus, codeToString } from "@connectrpc/connect/protocol-connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
+import { failureOf } from "@parley/chassis/testing/failure.ts";
 import { callAndVanish, callRaw, grpcFrame } from "@parley/chassis/testing/raw-grpc.ts";
 import { Code as RpcCode } from "@parley/gen/google/rpc/code_pb.js";
 import { BadRequestSchema, ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
@@ -23,15 +24,6 @@ const transports: Record<string, (baseUrl: string) => Transport> = {
   gRPC: (baseUrl) => createGrpcTransport({ baseUrl }),
 };
 const codes = Object.values(Code).filter((code) => typeof code === "number");
-
-async function failureOf(call: Promise<unknown>): Promise<ConnectError> {
-  const outcome = await call.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-  if (!(outcome instanceof ConnectError)) throw new Error(`expected a ConnectError, not ${outcome}`);
-  return outcome;
-}
 
 function post(url: string, body: string, headers: Record<string, string> = {}): Promise<Response> {
   return fetch(url, { method: "POST", body, headers: { "content-type": "application/json", ...headers } });

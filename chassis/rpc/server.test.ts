@@ -8,6 +8,7 @@ import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "@par
 import { EchoRequestSchema, EchoResponseSchema, EchoService, RepeatRequestSchema } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { echo } from "../testing/echo.ts";
+import { failureOf } from "../testing/failure.ts";
 import { callAndVanish, callRaw, grpcFrame } from "../testing/raw-grpc.ts";
 import { openTestServer, openTestTransport } from "../testing/rpc.ts";
 import { implement } from "./implement.ts";
@@ -51,15 +52,6 @@ function rawEcho(client: grpc.Client, options: grpc.CallOptions = {}, metadata =
 
 async function collect<T>(messages: AsyncIterable<T>): Promise<T[]> {
   return Array.fromAsync(messages);
-}
-
-async function failureOf(call: Promise<unknown>): Promise<ConnectError> {
-  const outcome = await call.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-  if (!(outcome instanceof ConnectError)) throw new Error(`expected a ConnectError, not ${outcome}`);
-  return outcome;
 }
 
 test("all four kinds of streaming carry their messages", async () => {

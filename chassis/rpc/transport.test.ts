@@ -6,6 +6,7 @@ import { ErrorInfoSchema, RetryInfoSchema } from "@parley/gen/google/rpc/error_d
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { echo } from "../testing/echo.ts";
+import { failureOf } from "../testing/failure.ts";
 import { openTestServer, openTestTransport } from "../testing/rpc.ts";
 import { detach } from "./current-call.ts";
 import { implement } from "./implement.ts";
@@ -36,15 +37,6 @@ async function openTwo(behindA: (client: EchoClient, context: HandlerContext) =>
     },
   });
   return { client: clientOf(server), server };
-}
-
-async function failureOf(call: Promise<unknown>): Promise<ConnectError> {
-  const outcome = await call.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-  if (!(outcome instanceof ConnectError)) throw new Error(`expected a ConnectError, not ${outcome}`);
-  return outcome;
 }
 
 test("calls are spread evenly over all addresses of a target", async () => {

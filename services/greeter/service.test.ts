@@ -1,5 +1,6 @@
-import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import { Code, createClient, type Transport } from "@connectrpc/connect";
 import { implement } from "@parley/chassis/rpc/implement.ts";
+import { failureOf } from "@parley/chassis/testing/failure.ts";
 import { createNeighbour, openTestServer, openTestTransport } from "@parley/chassis/testing/rpc.ts";
 import { BadRequestSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { GreeterService } from "@parley/gen/parley/greeter/v1/greeter_pb.js";
@@ -35,7 +36,7 @@ test.each([
   ["a name with a line break", "name", { name: "a\nb" }],
 ])("%s is refused", async (_title, field, request) => {
   const client = createClient(GreeterService, await overGrpc());
-  const error = ConnectError.from(await client.hello(request).catch((reason: unknown) => reason));
+  const error = await failureOf(client.hello(request));
   expect(error.code).toBe(Code.InvalidArgument);
   expect(error.findDetails(BadRequestSchema)[0]?.fieldViolations.map((violation) => violation.field)).toEqual([field]);
 });
@@ -56,7 +57,7 @@ test.each([
   ["an interval below 0", "interval", { names: ["Ada"], interval: { seconds: -1n } }],
 ])("a stream with %s is refused", async (_title, field, request) => {
   const client = createClient(GreeterService, await overGrpc());
-  const error = ConnectError.from(await Array.fromAsync(client.helloStream(request)).catch((reason: unknown) => reason));
+  const error = await failureOf(Array.fromAsync(client.helloStream(request)));
   expect(error.code).toBe(Code.InvalidArgument);
   expect(error.findDetails(BadRequestSchema)[0]?.fieldViolations.map((violation) => violation.field)).toEqual([field]);
 });
