@@ -35,8 +35,8 @@ test("a server whose contract leaves access open does not start, and says for wh
 });
 
 test("contracts of others are public", () => {
-  expect(Health.methods.map(accessOf)).toEqual(Health.methods.map(() => Access.PUBLIC));
-  expect(accessOf(EchoService.method.secret)).toBe(Access.STAFF);
+  expect(accessOf(Health.method.check)).toEqual([Access.PUBLIC]);
+  expect(accessOf(EchoService.method.secret)).toEqual([Access.STAFF, Access.SERVICE]);
 });
 
 test("a method's deadline is the contract's, else 10 s, and none for streams", () => {

@@ -5,16 +5,16 @@ import { Access, access, deadline } from "@parley/gen/parley/options/v1/options_
 /** What a unary method may take where its contract states nothing, in milliseconds. */
 const defaultDeadlineMs = 10_000;
 
-/** Returns who may call the method. Methods of contracts other than ours, such as health and reflection, are public. */
-export function accessOf(method: DescMethod): Access {
-  return isOurs(method.parent) ? getOption(method, access) : Access.PUBLIC;
+/** Returns who may call the method; none: it is not stated. Methods of contracts other than ours, such as health and reflection, are public. */
+export function accessOf(method: DescMethod): readonly Access[] {
+  return isOurs(method.parent) ? getOption(method, access) : [Access.PUBLIC];
 }
 
 /** Throws an error that names each method whose contract states no access. */
 export function assertAccessStated(contracts: readonly DescService[]): void {
   const missing = contracts
     .flatMap((contract) => contract.methods)
-    .filter((method) => accessOf(method) === Access.UNSPECIFIED)
+    .filter((method) => accessOf(method).length === 0)
     .map((method) => `${method.parent.typeName}.${method.name}`);
   if (missing.length > 0) {
     throw new Error(`no access stated for ${missing.join(", ")}: add option (parley.options.v1.access) to the contract`);

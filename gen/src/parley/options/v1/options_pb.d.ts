@@ -44,7 +44,7 @@ export declare const ReasonSchema: GenMessage<Reason>;
  */
 export enum Access {
   /**
-   * Not stated. A server with such a method in a `parley.*` package refuses to start.
+   * Never used.
    *
    * @generated from enum value: ACCESS_UNSPECIFIED = 0;
    */
@@ -85,20 +85,21 @@ export enum Access {
 export declare const AccessSchema: GenEnum<Access>;
 
 /**
- * Who may call the method. Every method of a `parley.*` package states it. A call without the
- * right to make it is answered with `UNAUTHENTICATED` or `PERMISSION_DENIED` before its
- * handler runs.
+ * Who may call the method: anyone, or whoever is one of those listed. A server with a method in
+ * a `parley.*` package that does not state it refuses to start. A call without the right to
+ * make it is answered with `UNAUTHENTICATED` or `PERMISSION_DENIED` before its handler runs.
  *
- * @generated from extension: parley.options.v1.Access access = 50001;
+ * @generated from extension: repeated parley.options.v1.Access access = 50001;
  */
-export declare const access: GenExtension<MethodOptions, Access>;
+export declare const access: GenExtension<MethodOptions, Access[]>;
 
 /**
  * How long a call may take, from the caller's send to its last answer.
  *
  * Clients of the suite use it where the caller names no deadline, and the server where the
- * client sends none. Where less is left of the caller's own deadline, that counts. Default: 10 s for unary
- * methods; none for streams, which end with their connection (5 to 6 minutes).
+ * client sends none. Where less is left of the caller's own deadline, that counts. Default:
+ * 10 s for unary methods; none for streams, which end with their connection, after 5 to 6
+ * minutes.
  *
  * @generated from extension: google.protobuf.Duration deadline = 50002;
  */

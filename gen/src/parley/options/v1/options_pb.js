@@ -15,7 +15,7 @@ import { file_google_rpc_code } from "../../../google/rpc/code_pb.js";
  * Describes the file parley/options/v1/options.proto.
  */
 export const file_parley_options_v1_options = /*@__PURE__*/
-  fileDesc("Ch9wYXJsZXkvb3B0aW9ucy92MS9vcHRpb25zLnByb3RvEhFwYXJsZXkub3B0aW9ucy52MSIoCgZSZWFzb24SHgoEY29kZRgBIAEoDjIQLmdvb2dsZS5ycGMuQ29kZSpuCgZBY2Nlc3MSFgoSQUNDRVNTX1VOU1BFQ0lGSUVEEAASEQoNQUNDRVNTX1BVQkxJQxABEhMKD0FDQ0VTU19DVVNUT01FUhACEhAKDEFDQ0VTU19TVEFGRhADEhIKDkFDQ0VTU19TRVJWSUNFEAQ6UwoGYWNjZXNzEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY0YYDIAEoDjIZLnBhcmxleS5vcHRpb25zLnYxLkFjY2Vzc1IGYWNjZXNzOlcKCGRlYWRsaW5lEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY0oYDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvblIIZGVhZGxpbmU6VgoGcmVhc29uEiEuZ29vZ2xlLnByb3RvYnVmLkVudW1WYWx1ZU9wdGlvbnMY04YDIAEoCzIZLnBhcmxleS5vcHRpb25zLnYxLlJlYXNvblIGcmVhc29uYgZwcm90bzM", [file_google_protobuf_descriptor, file_google_protobuf_duration, file_google_rpc_code]);
+  fileDesc("Ch9wYXJsZXkvb3B0aW9ucy92MS9vcHRpb25zLnByb3RvEhFwYXJsZXkub3B0aW9ucy52MSIoCgZSZWFzb24SHgoEY29kZRgBIAEoDjIQLmdvb2dsZS5ycGMuQ29kZSpuCgZBY2Nlc3MSFgoSQUNDRVNTX1VOU1BFQ0lGSUVEEAASEQoNQUNDRVNTX1BVQkxJQxABEhMKD0FDQ0VTU19DVVNUT01FUhACEhAKDEFDQ0VTU19TVEFGRhADEhIKDkFDQ0VTU19TRVJWSUNFEAQ6UwoGYWNjZXNzEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY0YYDIAMoDjIZLnBhcmxleS5vcHRpb25zLnYxLkFjY2Vzc1IGYWNjZXNzOlcKCGRlYWRsaW5lEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY0oYDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvblIIZGVhZGxpbmU6VgoGcmVhc29uEiEuZ29vZ2xlLnByb3RvYnVmLkVudW1WYWx1ZU9wdGlvbnMY04YDIAEoCzIZLnBhcmxleS5vcHRpb25zLnYxLlJlYXNvblIGcmVhc29uYgZwcm90bzM", [file_google_protobuf_descriptor, file_google_protobuf_duration, file_google_rpc_code]);
 
 /**
  * Describes the message parley.options.v1.Reason.
@@ -39,11 +39,11 @@ export const Access = /*@__PURE__*/
   tsEnum(AccessSchema);
 
 /**
- * Who may call the method. Every method of a `parley.*` package states it. A call without the
- * right to make it is answered with `UNAUTHENTICATED` or `PERMISSION_DENIED` before its
- * handler runs.
+ * Who may call the method: anyone, or whoever is one of those listed. A server with a method in
+ * a `parley.*` package that does not state it refuses to start. A call without the right to
+ * make it is answered with `UNAUTHENTICATED` or `PERMISSION_DENIED` before its handler runs.
  *
- * @generated from extension: parley.options.v1.Access access = 50001;
+ * @generated from extension: repeated parley.options.v1.Access access = 50001;
  */
 export const access = /*@__PURE__*/
   extDesc(file_parley_options_v1_options, 0);
@@ -52,8 +52,9 @@ export const access = /*@__PURE__*/
  * How long a call may take, from the caller's send to its last answer.
  *
  * Clients of the suite use it where the caller names no deadline, and the server where the
- * client sends none. Where less is left of the caller's own deadline, that counts. Default: 10 s for unary
- * methods; none for streams, which end with their connection (5 to 6 minutes).
+ * client sends none. Where less is left of the caller's own deadline, that counts. Default:
+ * 10 s for unary methods; none for streams, which end with their connection, after 5 to 6
+ * minutes.
  *
  * @generated from extension: google.protobuf.Duration deadline = 50002;
  */
