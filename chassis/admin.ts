@@ -1,10 +1,8 @@
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import type { Registry } from "prom-client";
 
 /** The HTTP server for operators and probes: one for each process. */
 export interface AdminServer {
-  readonly port: number;
   close(): void;
 }
 
@@ -40,7 +38,6 @@ export async function openAdmin(options: { host: string; port: number; registry:
     server.listen(options.port, options.host, resolve);
   });
   return {
-    port: (server.address() as AddressInfo).port,
     close: () => {
       server.close();
       server.closeAllConnections();

@@ -1,15 +1,14 @@
 import { expect, test } from "vitest";
-import { z } from "zod";
 import { bytes, ConfigError, duration, list, oneOf, port, readConfig, text } from "./config.ts";
 
-const schema = z.object({
+const schema = {
   PARLEY_PORT: port(8080, "A port"),
   PARLEY_WAIT: duration("15s", "A time"),
   PARLEY_SIZE: bytes(1024, "A size"),
   PARLEY_MODE: oneOf(["on", "off"], "on", "A switch"),
   PARLEY_NAMES: list("Names"),
   PARLEY_HOST: text("127.0.0.1", "A host"),
-});
+};
 
 test("what is not set, or set to nothing, has its default", () => {
   const defaults = {

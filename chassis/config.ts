@@ -1,10 +1,12 @@
 import { z } from "zod";
 
-/** The variables of one part of the process: a zod object whose keys are `PARLEY_*` names, each with a description. */
-export type ConfigSchema = z.ZodObject<Record<string, z.ZodType>>;
+/** The variables of one part of a process, by their `PARLEY_*` names. Each is made by a function below, which describes it. */
+export type ConfigShape = Readonly<Record<string, z.ZodType>>;
+/** What a shape's variables are read as. */
+export type Config<Shape extends ConfigShape> = z.output<z.ZodObject<Shape>>;
 
 /** What every process reads, whichever services run in it. */
-export const processConfig = z.object({
+export const commonConfig = {
   PARLEY_HOST: text("127.0.0.1", "Address that all ports listen on; 0.0.0.0 for every interface"),
   PARLEY_GRPC_BASE_PORT: port(50051, "gRPC port of the process's first service; the others follow, in order"),
   PARLEY_ADMIN_BASE_PORT: port(9090, "Admin port of the process: /livez, /readyz and /metrics"),
@@ -15,18 +17,18 @@ export const processConfig = z.object({
   PARLEY_MAX_MESSAGE_BYTES: bytes(4 * 1024 * 1024, "Largest message that a service or the gateway receives"),
   PARLEY_CONNECTION_AGE: duration("5m", "Age at which a gRPC connection is closed, so that clients find new replicas; varies by 10 %"),
   PARLEY_CONNECTION_AGE_GRACE: duration("30s", "Time that calls have to finish on a connection that reached its age"),
-});
-export type ProcessConfig = z.output<typeof processConfig>;
+} satisfies ConfigShape;
+export type CommonConfig = Config<typeof commonConfig>;
 
 /** Thrown by readConfig: one line for each variable that is wrong. */
 export class ConfigError extends Error {
   override name = "ConfigError";
 }
 
-/** Reads the schema's variables from the environment; one that is set to nothing counts as not set. Throws ConfigError. */
-export function readConfig<T extends z.ZodObject>(schema: T, env: NodeJS.ProcessEnv): z.output<T> {
+/** Reads a shape's variables from the environment; one that is set to nothing counts as not set. Throws ConfigError. */
+export function readConfig<Shape extends ConfigShape>(shape: Shape, env: NodeJS.ProcessEnv): Config<Shape> {
   const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
-  const result = schema.safeParse(set);
+  const result = z.object(shape).safeParse(set);
   if (result.success) return result.data;
   throw new ConfigError(
     result.error.issues
@@ -96,6 +98,15 @@ export function list(description: string, entry: z.ZodType<string, string> = z.s
     )
     .pipe(z.array(entry))
     .meta({ description, unit: "list" });
+}
+
+/** Where a service listens, as gRPC names targets: `dns:///greeter:50051`, `ipv4:10.0.0.1:50051,10.0.0.2:50051`. */
+export function target(serviceName: string): z.ZodType<string> {
+  const expected = `a gRPC target such as dns:///${serviceName}:50051`;
+  return z
+    .string({ error: expected })
+    .regex(/^(dns|ipv4|ipv6|unix):\S+$/, expected)
+    .meta({ description: `Where ${serviceName} listens`, unit: "gRPC target" });
 }
 
 function number(min: number, max: number, error: string): z.ZodType<number, string> {

@@ -2,10 +2,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { setLogger } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { collectDefaultMetrics, Registry } from "prom-client";
-import { z } from "zod";
 import { openAdmin } from "./admin.ts";
-import { ConfigError, processConfig, readConfig } from "./config.ts";
-import { targetVariable } from "./rpc/transports.ts";
+import { ConfigError, type ConfigShape, commonConfig, readConfig } from "./config.ts";
+import { localTargets } from "./rpc/transports.ts";
 import type { Component, RunningComponent } from "./service.ts";
 import { onStopSignal } from "./signals.ts";
 import { listenError, StartError } from "./start-error.ts";
@@ -15,7 +14,6 @@ import { createLogger } from "./telemetry/log.ts";
 export interface RunningProcess {
   /** The port of each component, by its name. */
   readonly ports: ReadonlyMap<string, number>;
-  readonly adminPort: number;
   readonly log: Logger;
   /** Turns not ready, lets what is in progress end, and resolves when all has ended. */
   stop(): Promise<void>;
@@ -33,27 +31,27 @@ export async function startProcess(
   environment: NodeJS.ProcessEnv = process.env,
 ): Promise<RunningProcess> {
   const names = components.map(({ name }) => name);
-  // All that is wrong is told at once, before anything starts.
-  const schema = z.object(Object.assign({}, processConfig.shape, ...components.map((component) => component.config.shape)));
-  readConfig(schema, { ...targetsOf(names, "localhost", 1), ...environment });
-  const config = readConfig(processConfig, environment);
-  const env = { ...targetsOf(names, config.PARLEY_HOST, config.PARLEY_GRPC_BASE_PORT), ...environment };
+  // All that is wrong is told at once, before anything starts. Where the components are is not known yet, but that they are.
+  const shape: ConfigShape = Object.assign({}, commonConfig, ...components.map((component) => component.config));
+  readConfig(shape, { ...localTargets(names, "localhost", 1), ...environment });
+  const common = readConfig(commonConfig, environment);
+  const env = { ...localTargets(names, common.PARLEY_HOST, common.PARLEY_GRPC_BASE_PORT), ...environment };
 
-  const log = await createLogger(config.PARLEY_LOG_LEVEL);
+  const log = await createLogger(common.PARLEY_LOG_LEVEL);
   setLogger({ error: (...text) => log.warn({ grpc: text.join(" ") }, "grpc-js") });
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   let ready = false;
   const running: RunningComponent[] = [];
   const ports = new Map<string, number>();
-  const admin = await openAdmin({ host: config.PARLEY_HOST, port: config.PARLEY_ADMIN_BASE_PORT, registry, isReady: () => ready }).catch(
+  const admin = await openAdmin({ host: common.PARLEY_HOST, port: common.PARLEY_ADMIN_BASE_PORT, registry, isReady: () => ready }).catch(
     (error: unknown) => {
-      throw listenError(error, config.PARLEY_ADMIN_BASE_PORT, "PARLEY_ADMIN_BASE_PORT");
+      throw listenError(error, common.PARLEY_ADMIN_BASE_PORT, "PARLEY_ADMIN_BASE_PORT");
     },
   );
   for (const [index, component] of components.entries()) {
-    const grpcPort = config.PARLEY_GRPC_BASE_PORT + index;
-    const started = await component.start({ env, process: config, log, registry, grpcPort });
+    const grpcPort = common.PARLEY_GRPC_BASE_PORT + index;
+    const started = await component.start({ env, common, log, registry, grpcPort });
     running.push(started);
     ports.set(component.name, started.port);
   }
@@ -62,13 +60,12 @@ export async function startProcess(
 
   return {
     ports,
-    adminPort: admin.port,
     log,
     async stop() {
       ready = false;
       for (const component of running) component.setServing(false);
-      await delay(config.PARLEY_DRAIN_DELAY);
-      const giveUp = AbortSignal.timeout(config.PARLEY_DRAIN_TIMEOUT);
+      await delay(common.PARLEY_DRAIN_DELAY);
+      const giveUp = AbortSignal.timeout(common.PARLEY_DRAIN_TIMEOUT);
       // In reverse: what the gateway has accepted still finds the services.
       for (const component of running.toReversed()) await component.drain(giveUp);
       admin.close();
@@ -101,13 +98,7 @@ export async function serve(components: readonly Component[], onReady: (running:
     running.log.fatal({ err: error }, "uncaught exception");
     process.exit(1);
   });
-  running.log.info({ ports: Object.fromEntries(running.ports), admin_port: running.adminPort }, "ready");
+  running.log.info({ ports: Object.fromEntries(running.ports) }, "ready");
   process.send?.("ready");
   onReady(running);
-}
-
-/** Where the process's own services, on ports in a row, are found by each other. */
-function targetsOf(names: readonly string[], host: string, basePort: number): NodeJS.ProcessEnv {
-  const address = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "[::1]" : host.includes(":") ? `[${host}]` : host;
-  return Object.fromEntries(names.map((name, index) => [targetVariable(name), `dns:///${address}:${basePort + index}`]));
 }

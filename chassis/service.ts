@@ -2,29 +2,29 @@ import type { DescService } from "@bufbuild/protobuf";
 import { type Client, createClient, type ServiceImplSpec } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import type { Registry } from "prom-client";
-import { z } from "zod";
-import { type ConfigSchema, type ProcessConfig, readConfig } from "./config.ts";
-import { serviceNameOf } from "./rpc/contract.ts";
+import { type CommonConfig, type Config, type ConfigShape, readConfig } from "./config.ts";
 import { createHealth } from "./rpc/health.ts";
 import { serverInterceptors } from "./rpc/interceptors/all.ts";
 import { warmValidation } from "./rpc/interceptors/validation.ts";
+import { internalError } from "./rpc/internal-error.ts";
 import { createReflection } from "./rpc/reflection.ts";
 import { openServer } from "./rpc/server.ts";
-import { openTransports, targetsConfig } from "./rpc/transports.ts";
+import { type Neighbours, openTransports, targetsConfig } from "./rpc/transports.ts";
 import { listenError } from "./start-error.ts";
 
 /** What a process runs: a service, or the gateway. */
 export interface Component {
   readonly name: string;
   /** Its variables, beside the process's. */
-  readonly config: ConfigSchema;
+  readonly config: ConfigShape;
   start(runtime: Runtime): Promise<RunningComponent>;
 }
 
 /** What a component is started with. */
 export interface Runtime {
   readonly env: NodeJS.ProcessEnv;
-  readonly process: ProcessConfig;
+  /** What every process reads. */
+  readonly common: CommonConfig;
   readonly log: Logger;
   readonly registry: Registry;
   /** The gRPC port that a service listens on. */
@@ -44,48 +44,49 @@ export interface RunningComponent {
 }
 
 /** What the handlers of a service are made from. */
-export interface HandlerDependencies<Config extends ConfigSchema> {
-  readonly config: z.output<Config>;
+export interface HandlerDependencies<Shape extends ConfigShape> {
+  readonly config: Config<Shape>;
   readonly log: Logger;
-  /** Returns the typed client of a neighbour's contract, which the definition must list. */
-  client<Contract extends DescService>(contract: Contract): Client<Contract>;
+  /** Returns the typed client of a contract that a neighbour serves. */
+  client<Contract extends DescService>(neighbour: string, contract: Contract): Client<Contract>;
 }
 
-/** Defines a service: its name, which its contracts carry as `parley.<name>.v1`, and what it consists of. */
-export function defineService<Config extends ConfigSchema>(definition: {
+/** Defines a service: its name, which its own contracts carry as `parley.<name>.v1`, and what it consists of. */
+export function defineService<Shape extends ConfigShape>(definition: {
   readonly name: string;
   /** Its own variables, beside those that every process has. */
-  readonly config: Config;
-  /** The contracts of other services that it calls. */
-  readonly neighbours: readonly DescService[];
+  readonly config: Shape;
+  /** The services that it calls. */
+  readonly neighbours?: Neighbours;
   /** Pairs each contract that it serves with its handlers. */
-  readonly handlers: (dependencies: HandlerDependencies<Config>) => readonly ServiceImplSpec[];
+  readonly handlers: (dependencies: HandlerDependencies<Shape>) => readonly ServiceImplSpec[];
 }): Component {
-  const neighbours = Map.groupBy(definition.neighbours, serviceNameOf);
-  const targets = targetsConfig([...neighbours.keys()]);
+  const { name, neighbours = {} } = definition;
   return {
-    name: definition.name,
-    config: z.object({ ...definition.config.shape, ...targets.shape }),
-    async start({ env, process, registry, grpcPort, ...runtime }) {
-      const log = runtime.log.child({ service: definition.name });
-      const transports = openTransports(neighbours, { env, process, registry });
+    name,
+    config: { ...definition.config, ...targetsConfig(Object.keys(neighbours)) },
+    async start(runtime) {
+      const { env, common, registry, grpcPort } = runtime;
+      const log = runtime.log.child({ service: name });
+      const transports = openTransports(neighbours, runtime);
       const implementations = definition.handlers({
         config: readConfig(definition.config, env),
         log,
-        client: (contract) => createClient(contract, transports.get(serviceNameOf(contract))),
+        client: (neighbour, contract) => createClient(contract, transports.get(neighbour)),
       });
       const contracts = implementations.map(({ service }) => service);
       warmValidation(contracts);
       const health = createHealth(contracts.map(({ typeName }) => typeName));
-      const reflection = process.PARLEY_REFLECTION === "on" ? createReflection([...contracts, health.implementation.service]) : [];
+      const reflection = common.PARLEY_REFLECTION === "on" ? createReflection([...contracts, health.implementation.service]) : [];
       const server = await openServer({
-        host: process.PARLEY_HOST,
+        host: common.PARLEY_HOST,
         port: grpcPort,
         implementations: [...implementations, health.implementation, ...reflection],
         interceptors: serverInterceptors({ log, registry }),
-        maxMessageBytes: process.PARLEY_MAX_MESSAGE_BYTES,
-        connectionAgeMs: process.PARLEY_CONNECTION_AGE,
-        connectionAgeGraceMs: process.PARLEY_CONNECTION_AGE_GRACE,
+        unexpected: (error) => internalError(error, log),
+        maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
+        connectionAgeMs: common.PARLEY_CONNECTION_AGE,
+        connectionAgeGraceMs: common.PARLEY_CONNECTION_AGE_GRACE,
       }).catch((error: unknown) => {
         throw listenError(error, grpcPort, "PARLEY_GRPC_BASE_PORT");
       });

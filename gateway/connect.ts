@@ -4,6 +4,7 @@ import { createHandlerFactory as createConnectFactory } from "@connectrpc/connec
 import { createHandlerFactory as createGrpcFactory } from "@connectrpc/connect/protocol-grpc";
 import { createHandlerFactory as createGrpcWebFactory } from "@connectrpc/connect/protocol-grpc-web";
 import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
+import type { Shutdown } from "@parley/chassis/rpc/shutdown.ts";
 import { types } from "./contracts.ts";
 
 /** setTimeout fires at once above this many milliseconds; a longer timeout is refused. */
@@ -14,7 +15,7 @@ export function createConnectHandlers(options: {
   readonly methods: readonly MethodImplSpec[];
   readonly interceptors: Interceptor[];
   readonly maxMessageBytes: number;
-  readonly shutdownSignal: (method: MethodImplSpec) => AbortSignal;
+  readonly shutdown: Shutdown;
 }): ReadonlyMap<string, UniversalHandler> {
   return new Map(
     options.methods.map((spec) => {
@@ -23,7 +24,7 @@ export function createConnectHandlers(options: {
         readMaxBytes: options.maxMessageBytes,
         maxTimeoutMs,
         acceptCompression: [compressionGzip, compressionBrotli],
-        shutdownSignal: options.shutdownSignal(spec),
+        shutdownSignal: options.shutdown.signalFor(spec.kind),
         // A misspelt field is told, not dropped.
         jsonOptions: { registry: types, ignoreUnknownFields: false },
       };

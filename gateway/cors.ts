@@ -12,9 +12,9 @@ const maxAge = "7200";
  * their preflights. Returns whether the request was one, and is answered.
  */
 export function answerCors(request: NodeRequest, response: NodeResponse, origins: ReadonlySet<string>): boolean {
+  response.setHeader("vary", "origin"); // without one too: a cache must not give that answer to a page
   const origin = request.headers["origin"];
   if (typeof origin !== "string") return false;
-  response.setHeader("vary", "origin");
   const allowed = origins.has(origin);
   if (allowed) {
     response.setHeader("access-control-allow-origin", origin);

@@ -32,6 +32,12 @@ test("a field goes by its JSON name too, and replaces what a body says under eit
   expect(json).toEqual({ responseBody: "path" });
 });
 
+test("a field of a message in a body is set beside its others, under whichever name the body has it", () => {
+  const json: JsonObject = { additional_bindings: [], custom: { kind: "HEAD" } };
+  setField(HttpRuleSchema, "custom.path", "/x", json);
+  expect(json).toEqual({ additional_bindings: [], custom: { kind: "HEAD", path: "/x" } });
+});
+
 test.each(["", "nothing", "__proto__", "ending", "ending.nothing", "text.inner", "numbers.0", "constructor.name"])(
   "%j is no field that a URL can set",
   (path) => {

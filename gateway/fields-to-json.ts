@@ -14,8 +14,11 @@ export function setField(schema: DescMessage, path: string, text: string, json: 
   for (const [index, name] of names.entries()) {
     const field = message.fields.find((candidate) => candidate.name === name || candidate.jsonName === name);
     if (field === undefined) throw noSuchField(path, schema);
-    // Either name may stand in a body; the URL's value replaces it.
-    if (field.name !== field.jsonName) delete target[field.name];
+    if (field.name !== field.jsonName && field.name in target) {
+      // A body may say either name.
+      target[field.jsonName] ??= target[field.name] ?? null;
+      delete target[field.name];
+    }
     if (index === names.length - 1) {
       const value = toJsonValue(field, text);
       if (value === undefined) throw noSuchField(path, schema);

@@ -1,12 +1,12 @@
-import { createContextValues, type MethodImplSpec } from "@connectrpc/connect";
-import { count, duration, list, port, readConfig } from "@parley/chassis/config.ts";
+import { createContextValues } from "@connectrpc/connect";
+import { type ConfigShape, count, duration, list, port, readConfig } from "@parley/chassis/config.ts";
 import { peerKey } from "@parley/chassis/rpc/context-keys.ts";
-import { fail } from "@parley/chassis/rpc/errors.ts";
 import { gatewayInterceptors } from "@parley/chassis/rpc/interceptors/all.ts";
-import { openTransports, targetsConfig } from "@parley/chassis/rpc/transports.ts";
+import { internalError } from "@parley/chassis/rpc/internal-error.ts";
+import { createShutdown } from "@parley/chassis/rpc/shutdown.ts";
+import { type Neighbours, openTransports, targetsConfig } from "@parley/chassis/rpc/transports.ts";
 import type { Component } from "@parley/chassis/service.ts";
 import { listenError } from "@parley/chassis/start-error.ts";
-import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { z } from "zod";
 import { createConnectHandlers } from "./connect.ts";
 import { contractsOf } from "./contracts.ts";
@@ -18,7 +18,7 @@ import { createRestHandler } from "./rest.ts";
 
 const isOrigin = (text: string): boolean => URL.canParse(text) && new URL(text).origin === text;
 /** The variables of the gateway, beside those that every process has. */
-export const gatewayConfig = z.object({
+export const gatewayConfig = {
   PARLEY_GATEWAY_PORT: port(8080, "HTTP port of the gateway"),
   PARLEY_GATEWAY_HEADER_TIMEOUT: duration("10s", "Time that a client has to send a request's headers"),
   PARLEY_GATEWAY_BODY_TIMEOUT: duration("10s", "Time that a client has to send the body of a request that is not a stream"),
@@ -27,7 +27,7 @@ export const gatewayConfig = z.object({
     "Origins whose pages may call the gateway from a browser, such as http://localhost:5173",
     z.string().refine(isOrigin, "origins such as http://localhost:5173, separated by commas"),
   ),
-});
+} satisfies ConfigShape;
 
 /**
  * Creates the gateway in front of the services named: it opens each method of their contracts to
@@ -35,38 +35,42 @@ export const gatewayConfig = z.object({
  * for nobody.
  */
 export function createGateway(serviceNames: readonly string[]): Component {
-  const contracts = new Map(serviceNames.map((name) => [name, contractsOf(name)]));
+  const neighbours: Neighbours = Object.fromEntries(serviceNames.map((name) => [name, contractsOf(name)]));
   return {
     name: "gateway",
-    config: z.object({ ...gatewayConfig.shape, ...targetsConfig(serviceNames).shape }),
-    async start({ env, process, registry, ...runtime }) {
+    config: { ...gatewayConfig, ...targetsConfig(serviceNames) },
+    async start(runtime) {
+      const { env, common, registry } = runtime;
       const config = readConfig(gatewayConfig, env);
       const log = runtime.log.child({ service: "gateway" });
-      const transports = openTransports(contracts, { env, process, registry });
-      const streamsEnd = new AbortController();
-      const unaryEnd = new AbortController();
-      const methods = [...contracts].flatMap(([name, services]) => services.flatMap((service) => relay(service, transports.get(name))));
+      const transports = openTransports(neighbours, runtime);
+      const shutdown = createShutdown("the gateway");
       const options = {
-        methods,
+        methods: Object.entries(neighbours).flatMap(([name, contracts]) =>
+          contracts.flatMap((contract) => relay(contract, transports.get(name))),
+        ),
         interceptors: gatewayInterceptors({ log, registry }),
-        maxMessageBytes: process.PARLEY_MAX_MESSAGE_BYTES,
-        shutdownSignal: ({ kind }: MethodImplSpec) => (kind === "unary" ? unaryEnd : streamsEnd).signal,
+        unexpected: (error: unknown) => internalError(error, log),
+        maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
+        shutdown,
       };
       const rpc = createConnectHandlers(options);
       const rest = createRestHandler(options);
+      const origins = new Set(config.PARLEY_CORS_ORIGINS);
       let draining = false;
 
       const handler = (request: NodeRequest, response: NodeResponse): void => {
         if (draining && request.httpVersionMajor === 1) response.setHeader("connection", "close");
-        if (answerCors(request, response, new Set(config.PARLEY_CORS_ORIGINS))) return;
+        if (answerCors(request, response, origins)) return;
         const found = rpc.get(request.url?.split("?", 1)[0] ?? "");
-        const { remoteAddress, remotePort } = request.socket;
         const sendsStream = found?.method.methodKind === "client_streaming" || found?.method.methodKind === "bidi_streaming";
         if (!sendsStream) limitBodyTime(request, response, config.PARLEY_GATEWAY_BODY_TIMEOUT);
-        void answer(request, response, found ?? rest, createContextValues().set(peerKey, `${remoteAddress}:${remotePort}`));
+        const { remoteAddress, remotePort } = request.socket;
+        const contextValues = createContextValues().set(peerKey, `${remoteAddress}:${remotePort}`);
+        void answer(request, response, { handler: found ?? rest, contextValues, log });
       };
       const listener = await openOnePort({
-        host: process.PARLEY_HOST,
+        host: common.PARLEY_HOST,
         port: config.PARLEY_GATEWAY_PORT,
         handler,
         headerTimeoutMs: config.PARLEY_GATEWAY_HEADER_TIMEOUT,
@@ -75,13 +79,11 @@ export function createGateway(serviceNames: readonly string[]): Component {
         throw listenError(error, config.PARLEY_GATEWAY_PORT, "PARLEY_GATEWAY_PORT");
       });
       return {
-        port: listener.port,
+        port: config.PARLEY_GATEWAY_PORT,
         setServing: () => {}, // it has no health of its own but the process's
         async drain(giveUp) {
           draining = true;
-          const stopping = fail(ErrorReason.UNAVAILABLE, "the gateway is stopping; try again");
-          streamsEnd.abort(stopping);
-          giveUp.addEventListener("abort", () => unaryEnd.abort(stopping));
+          shutdown.begin(giveUp);
           await listener.drain(giveUp);
           transports.close();
         },

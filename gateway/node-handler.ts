@@ -1,6 +1,7 @@
 import type { ContextValues } from "@connectrpc/connect";
-import type { UniversalHandlerFn } from "@connectrpc/connect/protocol";
+import type { UniversalHandlerFn, UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { type connectNodeAdapter, universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
+import type { Logger } from "pino";
 
 /** What node:http and node:http2 both call: connect-node has the type, but no name for it. */
 export type NodeHandler = ReturnType<typeof connectNodeAdapter>;
@@ -11,32 +12,44 @@ export type NodeResponse = Parameters<NodeHandler>[1];
 export async function answer(
   request: NodeRequest,
   response: NodeResponse,
-  handler: UniversalHandlerFn,
-  contextValues: ContextValues,
+  { handler, contextValues, log }: { handler: UniversalHandlerFn; contextValues: ContextValues; log: Logger },
 ): Promise<void> {
+  let universal: UniversalServerRequest;
   try {
-    const universal = await handler(universalRequestFromNodeRequest(request, response, undefined, contextValues));
-    await universalResponseToNodeResponse(universal, response);
+    universal = universalRequestFromNodeRequest(request, response, undefined, contextValues);
   } catch {
-    // The client is gone, or named no valid host.
-    if (response.headersSent) request.destroy();
-    else refuse(request, response, 400, "bad request\n");
+    return refuse(request, response, 400, "the request names no valid host and path\n");
+  }
+  try {
+    await universalResponseToNodeResponse(await handler(universal), response);
+  } catch (error) {
+    if (universal.signal.aborted || response.headersSent) return void request.destroy(); // the client is gone
+    log.error({ err: error, url: request.url }, "a request could not be answered");
+    refuse(request, response, 500, "internal error\n");
   }
 }
 
+/** Refuses the request with 408 (RFC 9110, section 15.5.9) where its body, if it has one, is not all here in time. */
+export function limitBodyTime(request: NodeRequest, response: NodeResponse, timeoutMs: number): void {
+  if (!hasBody(request)) return;
+  const timer = setTimeout(() => {
+    if (!response.headersSent) refuse(request, response, 408, "the request's body took too long\n");
+  }, timeoutMs);
+  for (const event of ["end", "close"]) request.once(event, () => clearTimeout(timer));
+}
+
+/** Nobody reads a body that there is not, so its end would never be seen. */
+function hasBody(request: NodeRequest): boolean {
+  if ("stream" in request) return !request.stream.endAfterHeaders;
+  const { "content-length": length, "transfer-encoding": encoding } = request.headers;
+  return encoding !== undefined || (length !== undefined && length !== "0");
+}
+
 /** Answers without a handler, and ends the request however much of it is still to come. */
-export function refuse(request: NodeRequest, response: NodeResponse, status: number, text: string): void {
+function refuse(request: NodeRequest, response: NodeResponse, status: number, text: string): void {
   response.writeHead(status, {
     "content-type": "text/plain; charset=utf-8",
     ...(request.httpVersionMajor === 1 && { connection: "close" }),
   });
   response.end(text, () => request.destroy());
-}
-
-/** Refuses the request with 408 (RFC 9110, section 15.5.9) where its body is not all here in time. */
-export function limitBodyTime(request: NodeRequest, response: NodeResponse, timeoutMs: number): void {
-  const timer = setTimeout(() => {
-    if (!response.headersSent) refuse(request, response, 408, "the request's body took too long\n");
-  }, timeoutMs);
-  for (const event of ["end", "close"]) request.once(event, () => clearTimeout(timer));
 }

@@ -1,6 +1,6 @@
 import { createServer as createHttp1Server, type RequestListener } from "node:http";
 import { createServer as createHttp2Server, type ServerHttp2Session } from "node:http2";
-import { type AddressInfo, createServer as createTcpServer, type Socket } from "node:net";
+import { createServer as createTcpServer, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { http2Limits } from "@parley/chassis/rpc/http2-limits.ts";
 import type { NodeHandler } from "./node-handler.ts";
@@ -20,7 +20,6 @@ const sweepMs = 20;
 
 /** A TCP port that serves HTTP/1.1 and HTTP/2 without TLS. */
 export interface OnePort {
-  readonly port: number;
   /**
    * Takes no more connections; resolves when all requests have ended and every connection is
    * closed. A second after `giveUp` fires, those that are left are cut.
@@ -86,7 +85,6 @@ export async function openOnePort(options: {
   });
 
   return {
-    port: (server.address() as AddressInfo).port,
     async drain(giveUp) {
       server.close();
       for (const socket of undecided) socket.destroy();

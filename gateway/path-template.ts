@@ -44,7 +44,7 @@ export function matchPath(template: PathTemplate, path: string): string[] | unde
 export function comparePathTemplates(a: PathTemplate, b: PathTemplate): number {
   const rank = ({ segments, verb }: PathTemplate): string =>
     segments.map((segment) => (typeof segment === "string" ? "0" : "1")).join("") + (verb === "" ? "1" : "0");
-  return rank(a) < rank(b) ? -1 : 1;
+  return rank(a).localeCompare(rank(b));
 }
 
 function decode(text: string): string | undefined {

@@ -1,9 +1,10 @@
-import type { DescService } from "@bufbuild/protobuf";
+import type { DescService, Message } from "@bufbuild/protobuf";
 import { createServiceImplSpec, type HandlerContext, type MethodImplSpec, type Transport } from "@connectrpc/connect";
 import { createAsyncIterable } from "@connectrpc/connect/protocol";
 
-/** Headers that belong to one hop, or to the protocol that is translated; all others of a response pass. */
-const hopHeaders = /^(connection|content-.*|date|grpc-.*|keep-alive|server|te|trailer|transfer-encoding|x-request-id)$/;
+/** Headers that belong to one hop, to the protocol that is translated, or to the gateway's own word; all others of a response pass. */
+const hopHeaders =
+  /^(access-control-.*|allow|connection|content-.*|date|grpc-.*|keep-alive|proxy-.*|server|set-cookie|te|trailer|transfer-encoding|upgrade|vary|x-request-id)$/;
 
 /** Implements each method of a contract by passing its calls on, with what is left of their time. */
 export function relay(contract: DescService, transport: Transport): MethodImplSpec[] {
@@ -29,8 +30,11 @@ function relayMethod(spec: MethodImplSpec, transport: Transport): MethodImplSpec
     }
     case "client_streaming": {
       const impl: typeof spec.impl = async (requests, context) => {
-        for await (const message of relayStream(spec, transport, requests, context)) return message;
-        throw new Error(`${spec.method.parent.typeName}.${spec.method.name} ended without an answer`);
+        let answer: Message | undefined;
+        // To the end: the call's error and its trailer come after its message.
+        for await (const message of relayStream(spec, transport, requests, context)) answer = message;
+        if (answer === undefined) throw new Error(`${spec.method.parent.typeName}.${spec.method.name} ended without an answer`);
+        return answer;
       };
       return { ...spec, impl };
     }

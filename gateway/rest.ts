@@ -8,7 +8,7 @@ import {
   type Message,
   toJson,
 } from "@bufbuild/protobuf";
-import { Code, ConnectError, createHandlerContext, type Interceptor, type MethodImplSpec } from "@connectrpc/connect";
+import { ConnectError, createHandlerContext, type Interceptor, type MethodImplSpec } from "@connectrpc/connect";
 import {
   assertByteStreamRequest,
   createAsyncIterable,
@@ -19,11 +19,12 @@ import {
   type UniversalServerResponse,
 } from "@connectrpc/connect/protocol";
 import { codeToHttpStatus } from "@connectrpc/connect/protocol-connect";
-import { invalidRequest } from "@parley/chassis/rpc/errors.ts";
-import { statusMessageOf } from "@parley/chassis/rpc/status.ts";
+import { fail, invalidRequest, statusMessageOf } from "@parley/chassis/rpc/errors.ts";
+import type { Shutdown } from "@parley/chassis/rpc/shutdown.ts";
 import { http } from "@parley/gen/google/api/annotations_pb.js";
 import type { HttpRule } from "@parley/gen/google/api/http_pb.js";
 import { StatusSchema } from "@parley/gen/google/rpc/status_pb.js";
+import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { types } from "./contracts.ts";
 import { setField } from "./fields-to-json.ts";
 import { comparePathTemplates, matchPath, type PathTemplate, parsePathTemplate } from "./path-template.ts";
@@ -32,7 +33,9 @@ export interface RestOptions {
   readonly methods: readonly MethodImplSpec[];
   readonly interceptors: Interceptor[];
   readonly maxMessageBytes: number;
-  readonly shutdownSignal: (method: MethodImplSpec) => AbortSignal;
+  /** Returns what to show for an error that arises outside of the interceptors. */
+  readonly unexpected: (error: unknown) => ConnectError;
+  readonly shutdown: Shutdown;
 }
 
 type UnarySpec = MethodImplSpec & { kind: "unary" };
@@ -52,32 +55,33 @@ interface Route {
  * describes it (google/api/http.proto). Errors are `google.rpc.Status` as JSON, under the HTTP
  * status of their code.
  *
- * Throws, naming the method, on a rule that it cannot follow.
+ * Throws, naming the methods, on a rule that it cannot follow, and on two methods at one route.
  */
 export function createRestHandler(options: RestOptions): UniversalHandlerFn {
   const routes = options.methods.flatMap(routesOf).sort((a, b) => comparePathTemplates(a.template, b.template));
+  assertDistinct(routes);
   return async (request) => {
     const { pathname, searchParams } = new URL(request.url);
     const found = routes.flatMap((route) => {
       const values = matchPath(route.template, pathname);
       return values === undefined ? [] : [{ route, values }];
     });
-    if (found.length === 0) return errorResponse(new ConnectError(`there is nothing at ${pathname}`, Code.NotFound));
+    if (found.length === 0) return errorResponse(fail(ErrorReason.UNKNOWN_ROUTE, `there is nothing at ${pathname}`));
     const match = found.find(({ route }) => route.verb === (request.method === "HEAD" ? "GET" : request.method));
     if (match === undefined) {
       const allow = [...new Set(found.map(({ route }) => route.verb))].join(", ");
-      const error = new ConnectError(`${pathname} takes ${allow}, not ${request.method}`, Code.Unimplemented);
+      const error = fail(ErrorReason.WRONG_VERB, `${pathname} takes ${allow}, not ${request.method}`);
       return errorResponse(error, new Headers({ allow }), 405);
     }
     const type = request.header.get("content-type");
     if (match.route.body !== "" && type !== null && !/^application\/json\s*(;|$)/i.test(type)) {
-      return errorResponse(new ConnectError(`${pathname} takes application/json, not ${type}`, Code.InvalidArgument), new Headers(), 415);
+      return errorResponse(invalid(`${pathname} takes application/json, not ${type}`), new Headers(), 415);
     }
     try {
       const message = await readRequest(match.route, match.values, searchParams, request, options.maxMessageBytes);
       return await call(match.route, message, request, options);
     } catch (error) {
-      return errorResponse(ConnectError.from(error, Code.Internal));
+      return errorResponse(error instanceof ConnectError ? error : options.unexpected(error));
     }
   };
 }
@@ -90,7 +94,7 @@ function routesOf(spec: MethodImplSpec): Route[] {
     try {
       return routeOf(binding, spec);
     } catch (error) {
-      throw new Error(`${method.parent.typeName}.${method.name} has a google.api.http rule that cannot be followed`, { cause: error });
+      throw new Error(`${nameOf(spec)} has a google.api.http rule that cannot be followed`, { cause: error });
     }
   });
 }
@@ -104,6 +108,21 @@ function routeOf({ pattern, body, responseBody }: HttpRule, spec: UnarySpec): Ro
     responseBody: jsonNameOf(spec.method.output, responseBody),
     spec,
   };
+}
+
+function assertDistinct(routes: readonly Route[]): void {
+  const seen = new Map<string, Route>();
+  for (const route of routes) {
+    const path = route.template.segments.map((segment) => (typeof segment === "string" ? segment : "{}")).join("/");
+    const key = `${route.verb} /${path}:${route.template.verb}`;
+    const other = seen.get(key);
+    if (other !== undefined) throw new Error(`${nameOf(other.spec)} and ${nameOf(route.spec)} have the same route, ${key}`);
+    seen.set(key, route);
+  }
+}
+
+function nameOf({ method }: UnarySpec): string {
+  return `${method.parent.typeName}.${method.name}`;
 }
 
 function jsonNameOf(schema: DescMessage, name: string): string {
@@ -153,7 +172,7 @@ async function call(
   { spec, responseBody }: Route,
   message: Message,
   request: UniversalServerRequest,
-  { interceptors, shutdownSignal }: RestOptions,
+  { interceptors, shutdown, unexpected }: RestOptions,
 ): Promise<UniversalServerResponse> {
   const { method } = spec;
   const context = createHandlerContext({
@@ -164,14 +183,14 @@ async function call(
     url: request.url,
     requestHeader: request.header,
     requestSignal: request.signal,
-    shutdownSignal: shutdownSignal(spec),
+    shutdownSignal: shutdown.signalFor(spec.kind),
     ...(request.contextValues && { contextValues: request.contextValues }),
   });
   try {
     const answer = toJson(method.output, await invokeUnaryImplementation(spec, context, message, interceptors), { registry: types });
     return jsonResponse(responseBody !== "" && isObject(answer) ? (answer[responseBody] ?? null) : answer, context.responseHeader, 200);
   } catch (error) {
-    return errorResponse(ConnectError.from(error, Code.Internal), context.responseHeader);
+    return errorResponse(error instanceof ConnectError ? error : unexpected(error), context.responseHeader);
   } finally {
     context.abort();
   }

@@ -5,15 +5,13 @@ import { echo } from "@parley/chassis/testing/echo.ts";
 import { findFreePorts } from "@parley/chassis/testing/ports.ts";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { onTestFinished } from "vitest";
-import { z } from "zod";
 import { createGateway } from "./gateway.ts";
 
 /** A service for tests, which the gateway finds by its name as it finds any other. */
 export function defineEcho(handlers: Partial<typeof echo> = {}): Component {
   return defineService({
     name: "testing",
-    config: z.object({}),
-    neighbours: [],
+    config: {},
     handlers: () => [implement(EchoService, { ...echo, ...handlers })],
   });
 }

@@ -1,8 +1,9 @@
 import type { Component } from "@parley/chassis/service.ts";
 
 /**
- * Every service of the suite by its name, in the order of their ports; a line each. A service is
- * loaded only where it runs: the gateway needs the names alone.
+ * Every service of the suite by its name, a line each, in the order of their ports, and each after
+ * those that it calls: in one process they stop in reverse. A service is loaded only where it
+ * runs: the gateway needs the names alone.
  */
 export const services: Readonly<Record<string, () => Promise<Component>>> = {
   greeter: async () => (await import("@parley/greeter/service.ts")).greeter,

@@ -1,18 +1,15 @@
 // Prints every variable that configures the suite: its unit, its default and what it means.
-import { type ConfigSchema, processConfig } from "@parley/chassis/config.ts";
+import { type ConfigShape, commonConfig } from "@parley/chassis/config.ts";
 import { createGateway } from "@parley/gateway/gateway.ts";
 import { z } from "zod";
 import { services } from "../services/all.ts";
 
 const loaded = await Promise.all(Object.values(services).map((load) => load()));
-const parts: [string, ConfigSchema][] = [
-  ["every process", z.object(Object.assign({}, processConfig.shape))],
-  ...[...loaded, createGateway(Object.keys(services))].map(({ name, config }): [string, ConfigSchema] => [name, config]),
-];
-process.stdout.write(parts.map(([title, config]) => tableOf(title, config)).join("\n"));
+const parts = [{ name: "every process", config: commonConfig }, ...loaded, createGateway(Object.keys(services))];
+process.stdout.write(parts.map(({ name, config }) => tableOf(name, config)).join("\n"));
 
-function tableOf(title: string, config: ConfigSchema): string {
-  const rows = Object.entries(config.shape).map(([name, schema]) => {
+function tableOf(title: string, config: ConfigShape): string {
+  const rows = Object.entries(config).map(([name, schema]) => {
     const { description, unit } = schema.meta() ?? {};
     const value = schema.safeParse(undefined).success ? String(defaultOf(schema)) : "set by npm start";
     return [name, String(unit), value === "" ? "none" : value, description ?? ""];

@@ -2,17 +2,16 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { processConfig, readConfig } from "@parley/chassis/config.ts";
-import { targetVariable } from "@parley/chassis/rpc/transports.ts";
+import { commonConfig, readConfig } from "@parley/chassis/config.ts";
+import { localTargets } from "@parley/chassis/rpc/transports.ts";
 import { onStopSignal } from "@parley/chassis/signals.ts";
 import { gatewayConfig } from "@parley/gateway/gateway.ts";
 
 /** How long to wait before a process that died is started again: twice as long each time, until it was up for `steadyMs`. */
 const backoffMs = { first: 100, atMost: 5_000, steadyMs: 10_000 };
 
-/** A process of the suite that is kept running. */
-interface Kept {
-  readonly name: string;
+/** A process of the suite that is started again when it dies. */
+interface SupervisedProcess {
   /** Resolves when it serves for the first time; rejects where it cannot start. */
   readonly ready: Promise<void>;
   /** Stops it as SIGTERM does, for good. */
@@ -28,15 +27,14 @@ export async function splitProcesses(
   services: readonly string[],
   onReady: (ports: ReadonlyMap<string, number>, adminPorts: ReadonlyMap<string, number>) => void,
 ): Promise<void> {
-  const base = readConfig(processConfig, process.env);
+  const base = readConfig(commonConfig, process.env);
   const names = [...services, "gateway"];
   const ports = new Map(services.map((name, index) => [name, base.PARLEY_GRPC_BASE_PORT + index]));
   const adminPorts = new Map(names.map((name, index) => [name, base.PARLEY_ADMIN_BASE_PORT + index]));
-  const host = base.PARLEY_HOST;
-  const targets = Object.fromEntries([...ports].map(([name, port]) => [targetVariable(name), `dns:///${host}:${port}`]));
+  const targets = localTargets(services, base.PARLEY_HOST, base.PARLEY_GRPC_BASE_PORT);
 
-  const kept = names.map((name) =>
-    keepRunning(name, {
+  const parts = names.map((name) =>
+    supervise(name, {
       ...targets,
       ...process.env,
       PARLEY_GRPC_BASE_PORT: String(ports.get(name) ?? base.PARLEY_GRPC_BASE_PORT),
@@ -44,25 +42,25 @@ export async function splitProcesses(
     }),
   );
   const stop = async (exitCode: number): Promise<void> => {
-    for (const one of kept.toReversed()) await one.stop();
+    for (const one of parts.toReversed()) await one.stop();
     process.exit(exitCode);
   };
   onStopSignal({
     stop: () => stop(0),
     kill() {
-      for (const one of kept) one.kill();
+      for (const one of parts) one.kill();
       process.exit(1);
     },
   });
   try {
-    await Promise.all(kept.map(({ ready }) => ready));
+    await Promise.all(parts.map(({ ready }) => ready));
   } catch {
     await stop(1); // it said why itself
   }
   onReady(new Map([...ports, ["gateway", readConfig(gatewayConfig, process.env).PARLEY_GATEWAY_PORT]]), adminPorts);
 }
 
-function keepRunning(name: string, env: NodeJS.ProcessEnv): Kept {
+function supervise(name: string, env: NodeJS.ProcessEnv): SupervisedProcess {
   const script = join(import.meta.dirname, "..", name === "gateway" ? "gateway/main.ts" : `services/${name}/main.ts`);
   const ready = Promise.withResolvers<void>();
   const stopped = new AbortController();
@@ -74,7 +72,11 @@ function keepRunning(name: string, env: NodeJS.ProcessEnv): Kept {
     for (let waitMs = backoffMs.first; !stopped.signal.aborted; waitMs = Math.min(waitMs * 2, backoffMs.atMost)) {
       const startedMs = performance.now();
       // A group of its own: a terminal's Ctrl-C is for the parent, which stops all in order.
-      child = spawn(process.execPath, [script], { env, stdio: ["ignore", "inherit", "inherit", "ipc"], detached: true });
+      child = spawn(process.execPath, [...process.execArgv, script], {
+        env,
+        stdio: ["ignore", "inherit", "inherit", "ipc"],
+        detached: true,
+      });
       child.once("message", () => {
         wasReady = true;
         ready.resolve();
@@ -89,7 +91,6 @@ function keepRunning(name: string, env: NodeJS.ProcessEnv): Kept {
   }
 
   return {
-    name,
     ready: ready.promise,
     async stop() {
       stopped.abort();

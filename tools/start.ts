@@ -1,6 +1,6 @@
 // Starts the suite: every service and the gateway in this process or, with --split, each as a
 // process of its own.
-import { processConfig, readConfig } from "@parley/chassis/config.ts";
+import { commonConfig, readConfig } from "@parley/chassis/config.ts";
 import { serve } from "@parley/chassis/serve.ts";
 import { createGateway } from "@parley/gateway/gateway.ts";
 import { services } from "../services/all.ts";
@@ -11,12 +11,14 @@ if (process.argv.includes("--split")) {
   await splitProcesses(names, announce);
 } else {
   const loaded = await Promise.all(Object.values(services).map((load) => load()));
-  await serve([...loaded, createGateway(names)], ({ ports, adminPort }) => announce(ports, new Map([["admin", adminPort]])));
+  await serve([...loaded, createGateway(names)], ({ ports }) => {
+    announce(ports, new Map([["admin", readConfig(commonConfig, process.env).PARLEY_ADMIN_BASE_PORT]]));
+  });
 }
 
 /** Prints what runs where, and two commands to try. */
 function announce(ports: ReadonlyMap<string, number>, adminPorts: ReadonlyMap<string, number>): void {
-  const { PARLEY_HOST: host } = readConfig(processConfig, process.env);
+  const { PARLEY_HOST: host } = readConfig(commonConfig, process.env);
   const shown = host === "0.0.0.0" || host === "::" ? "localhost" : host;
   const rows = [
     ...[...ports].map(([name, port]) =>

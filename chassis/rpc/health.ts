@@ -1,3 +1,4 @@
+import { EventEmitter, once } from "node:events";
 import { Code, ConnectError, type ServiceImplSpec } from "@connectrpc/connect";
 import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "@parley/gen/grpc/health/v1/health_pb.js";
 import { implement } from "./implement.ts";
@@ -13,17 +14,19 @@ export interface HealthState {
 export function createHealth(contractNames: readonly string[]): HealthState {
   const known = new Set(["", ...contractNames]);
   let status = ServingStatus.NOT_SERVING;
-  let changed = Promise.withResolvers<void>();
+  const changes = new EventEmitter().setMaxListeners(0);
   const implementation = implement(Health, {
     check({ service }) {
       if (!known.has(service)) throw new ConnectError(`${service} is not served here`, Code.NotFound);
       return { status };
     },
-    async *watch({ service }) {
+    async *watch({ service }, { signal }) {
+      let sent: ServingStatus | undefined;
       while (true) {
-        const change = changed.promise;
-        yield { status: known.has(service) ? status : ServingStatus.SERVICE_UNKNOWN };
-        await change;
+        const current = known.has(service) ? status : ServingStatus.SERVICE_UNKNOWN;
+        if (current === sent) await once(changes, "change", { signal });
+        else yield { status: current };
+        sent = current;
       }
     },
     list: () => ({ statuses: Object.fromEntries([...known].map((name) => [name, { status }])) }),
@@ -32,8 +35,7 @@ export function createHealth(contractNames: readonly string[]): HealthState {
     implementation,
     setServing(serving) {
       status = serving ? ServingStatus.SERVING : ServingStatus.NOT_SERVING;
-      changed.resolve();
-      changed = Promise.withResolvers();
+      changes.emit("change");
     },
   };
 }

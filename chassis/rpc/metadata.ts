@@ -10,10 +10,18 @@ export function metadataToHeaders(metadata: Metadata): Headers {
   return headers;
 }
 
-/** Returns headers as gRPC metadata; text of `-bin` keys is decoded from base64. Throws on values that are not printable ASCII. */
+/** Headers that gRPC and HTTP/2 set by themselves (gRPC over HTTP/2, Requests and Responses; RFC 9113, section 8.2.2). */
+const reserved = /^(connection|content-(length|type)|grpc-.*|host|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade)$/;
+
+/**
+ * Returns headers as gRPC metadata; text of `-bin` keys is decoded from base64.
+ *
+ * Throws on values that are not printable ASCII, and on headers that are not the caller's to set.
+ */
 export function headersToMetadata(headers: Headers): Metadata {
   const metadata = new Metadata();
   for (const [key, value] of headers) {
+    if (reserved.test(key)) throw new Error(`the header ${key} is set by gRPC itself`);
     if (!key.endsWith("-bin")) metadata.add(key, value);
     else for (const part of value.split(",")) metadata.add(key, Buffer.from(part.trim(), "base64"));
   }

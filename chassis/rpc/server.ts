@@ -2,28 +2,29 @@ import { once } from "node:events";
 import { isIPv6 } from "node:net";
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import {
+  Code,
+  ConnectError,
   createContextValues,
   createHandlerContext,
+  type HandlerContext,
   type Interceptor,
   type MethodImplSpec,
   type ServiceImplSpec,
 } from "@connectrpc/connect";
 import { createMethodUrl, invokeUnaryImplementation, transformInvokeImplementation } from "@connectrpc/connect/protocol";
 import * as grpc from "@grpc/grpc-js";
-import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { parser, serializer } from "./codec.ts";
 import { deadlineKey, peerKey } from "./context-keys.ts";
 import { assertAccessStated, deadlineMsOf } from "./contract.ts";
-import { deadlineExceeded, fail } from "./errors.ts";
+import { errorOfAbort } from "./errors.ts";
 import { http2Limits } from "./http2-limits.ts";
 import { headersToMetadata, metadataToHeaders } from "./metadata.ts";
+import { createShutdown } from "./shutdown.ts";
 import { statusOf } from "./status.ts";
 
 /** Calls that one connection may have open at once; further ones wait on the client. */
 const maxConcurrentStreams = 10_000;
-/** setTimeout fires at once above this many milliseconds; a longer deadline is as good as none. */
-const maxTimeoutMs = 2 ** 31 - 1;
-/** Time that the last answers have to reach their clients, after which connections are cut. */
+/** Time that the last answers have to reach their clients. */
 const flushMs = 1_000;
 
 export interface ServerOptions {
@@ -33,6 +34,8 @@ export interface ServerOptions {
   readonly implementations: readonly ServiceImplSpec[];
   /** Run about every call, the first outermost. */
   readonly interceptors: Interceptor[];
+  /** Returns what to show for an error that arises outside of the interceptors, such as a header that cannot be sent. */
+  readonly unexpected: (error: unknown) => ConnectError;
   readonly maxMessageBytes: number;
   readonly connectionAgeMs: number;
   readonly connectionAgeGraceMs: number;
@@ -43,7 +46,8 @@ export interface RpcServer {
   readonly port: number;
   /**
    * Takes no more calls, ends streams with `UNAVAILABLE`, and resolves when all unary calls have
-   * ended. Those that are left when `giveUp` fires end with `UNAVAILABLE` too.
+   * ended. Those that are left when `giveUp` fires end with `UNAVAILABLE` too, and a second later
+   * it resolves, whether or not their clients have read it.
    */
   drain(giveUp: AbortSignal): Promise<void>;
 }
@@ -55,8 +59,7 @@ export interface RpcServer {
  */
 export async function openServer(options: ServerOptions): Promise<RpcServer> {
   assertAccessStated(options.implementations.map(({ service }) => service));
-  const streamsEnd = new AbortController();
-  const unaryEnd = new AbortController();
+  const shutdown = createShutdown("the server");
   const server = new grpc.Server({
     "grpc.max_receive_message_length": options.maxMessageBytes,
     "grpc.max_send_message_length": -1,
@@ -69,10 +72,8 @@ export async function openServer(options: ServerOptions): Promise<RpcServer> {
   raiseLimits(server);
   for (const spec of options.implementations.flatMap(({ methods }) => Object.values(methods))) {
     const { input, output } = spec.method;
-    const [handler, type] =
-      spec.kind === "unary"
-        ? [handleUnary(spec, options.interceptors, unaryEnd.signal), "unary"]
-        : [handleStream(spec, options.interceptors, streamsEnd.signal), "bidi"];
+    const callOptions = { ...options, shutdown: shutdown.signalFor(spec.kind) };
+    const [handler, type] = spec.kind === "unary" ? [handleUnary(spec, callOptions), "unary"] : [handleStream(spec, callOptions), "bidi"];
     server.register(createMethodUrl("/", spec.method), handler, serializer(output), parser(input), type);
   }
   const address = `${isIPv6(options.host) ? `[${options.host}]` : options.host}:${options.port}`;
@@ -82,17 +83,14 @@ export async function openServer(options: ServerOptions): Promise<RpcServer> {
   return {
     port,
     async drain(giveUp) {
-      const stopping = fail(ErrorReason.UNAVAILABLE, "the server is stopping; try again");
-      const closed = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
-      streamsEnd.abort(stopping);
-      const onGiveUp = (): void => {
-        unaryEnd.abort(stopping);
-        setTimeout(() => server.forceShutdown(), flushMs).unref();
-      };
-      if (giveUp.aborted) onGiveUp();
-      giveUp.addEventListener("abort", onGiveUp, { once: true });
-      await closed;
-      giveUp.removeEventListener("abort", onGiveUp);
+      await new Promise<void>((resolve) => {
+        server.tryShutdown(() => resolve());
+        shutdown.begin(giveUp);
+        // Not by forceShutdown, which without channelz leaves connections open: the process's end cuts them.
+        const leaveRest = (): unknown => setTimeout(resolve, flushMs);
+        if (giveUp.aborted) leaveRest();
+        else giveUp.addEventListener("abort", leaveRest, { once: true });
+      });
     },
   };
 }
@@ -105,49 +103,56 @@ function raiseLimits(server: grpc.Server): void {
   Object.assign(http2Options, http2Limits);
 }
 
-function handleUnary(
-  spec: MethodImplSpec & { kind: "unary" },
-  interceptors: Interceptor[],
-  shutdown: AbortSignal,
-): grpc.handleUnaryCall<Message, Message> {
-  return (call, callback) => {
-    const context = openContext(call, spec.method, shutdown);
-    invokeUnaryImplementation(spec, context, call.request, interceptors)
-      .then((message) => {
-        const trailer = headersToMetadata(context.responseTrailer);
-        call.sendMetadata(headersToMetadata(context.responseHeader));
-        callback(null, message, trailer);
-      })
-      .catch((error: unknown) => callback(statusOf(error, context.responseTrailer)))
-      .finally(() => context.abort());
-  };
-}
+type CallOptions = Pick<ServerOptions, "interceptors" | "unexpected"> & { readonly shutdown: AbortSignal };
 
-/** Serves the three kinds of streaming as the most general one; Connect checks how many messages come in. */
-function handleStream(
-  spec: MethodImplSpec,
-  interceptors: Interceptor[],
-  shutdown: AbortSignal,
-): grpc.handleBidiStreamingCall<Message, Message> {
-  return async (call) => {
-    const context = openContext(call, spec.method, shutdown);
+function handleUnary(spec: MethodImplSpec & { kind: "unary" }, options: CallOptions): grpc.handleUnaryCall<Message, Message> {
+  return async (call, callback) => {
+    const context = openContext(call, spec.method, options.shutdown);
     try {
-      // The stream's plain iterator would destroy its writing side when reading is done.
-      const requests: AsyncIterable<Message> = call.iterator({ destroyOnReturn: false });
-      for await (const message of transformInvokeImplementation(spec, context, interceptors)(requests)) {
-        call.sendMetadata(headersToMetadata(context.responseHeader)); // only the first counts
-        if (!call.write(message)) await once(call, "drain", { signal: context.signal });
-      }
+      const message = await invokeUnaryImplementation(spec, context, call.request, options.interceptors);
       const trailer = headersToMetadata(context.responseTrailer);
       call.sendMetadata(headersToMetadata(context.responseHeader));
-      call.end(trailer);
+      callback(null, message, trailer);
     } catch (error) {
-      // Waiting for a slow reader ends with an AbortError, which says less than the signal.
-      call.emit("error", statusOf(context.signal.aborted ? context.signal.reason : error, context.responseTrailer));
+      callback(failureOf(error, context, options));
     } finally {
       context.abort();
     }
   };
+}
+
+/** Serves the three kinds of streaming as the most general one; Connect checks how many messages come in. */
+function handleStream(spec: MethodImplSpec, options: CallOptions): grpc.handleBidiStreamingCall<Message, Message> {
+  return async (call) => {
+    const context = openContext(call, spec.method, options.shutdown);
+    try {
+      // The stream's plain iterator would destroy its writing side when reading is done.
+      const requests: AsyncIterable<Message> = call.iterator({ destroyOnReturn: false });
+      let answered = false;
+      for await (const message of transformInvokeImplementation(spec, context, options.interceptors)(requests)) {
+        if (!answered) call.sendMetadata(headersToMetadata(context.responseHeader));
+        answered = true;
+        if (!call.write(message)) await once(call, "drain", { signal: context.signal });
+      }
+      const trailer = headersToMetadata(context.responseTrailer);
+      if (!answered) call.sendMetadata(headersToMetadata(context.responseHeader));
+      call.end(trailer);
+    } catch (error) {
+      // Waiting for a slow reader ends with an AbortError, which says less than the signal.
+      call.emit("error", failureOf(context.signal.aborted ? errorOfAbort(context.signal) : error, context, options));
+    } finally {
+      context.abort();
+    }
+  };
+}
+
+/** Returns the status of a call that failed. It never throws: an error that cannot be sent is unexpected too. */
+function failureOf(error: unknown, { responseTrailer }: HandlerContext, { unexpected }: CallOptions): grpc.StatusObject {
+  try {
+    return statusOf(error instanceof ConnectError ? error : unexpected(error), responseTrailer);
+  } catch (unsendable) {
+    return statusOf(unexpected(unsendable), new Headers());
+  }
 }
 
 /** Creates what the handler learns of its call; the caller must abort it when the call has ended. */
@@ -160,12 +165,7 @@ function openContext(
   const timeoutMs = deadline === Number.POSITIVE_INFINITY ? deadlineMsOf(method) : Number(deadline) - Date.now();
   const deadlineMs = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
   const cancelled = new AbortController();
-  call.once("cancelled", () => {
-    // grpc-js says this also where it ended the call itself, at its deadline, up to 1 ms early.
-    const over = deadlineMs !== undefined && performance.now() > deadlineMs - 1;
-    cancelled.abort(over ? deadlineExceeded() : fail(ErrorReason.CANCELLED, "the caller cancelled the call"));
-  });
-  return createHandlerContext({
+  const context = createHandlerContext({
     service: method.parent,
     method,
     protocolName: "grpc",
@@ -174,7 +174,14 @@ function openContext(
     requestHeader: metadataToHeaders(call.metadata),
     requestSignal: cancelled.signal,
     shutdownSignal: shutdown,
-    ...(timeoutMs !== undefined && { timeoutMs: Math.min(timeoutMs, maxTimeoutMs) }),
+    ...(timeoutMs !== undefined && { timeoutMs }),
     contextValues: createContextValues().set(peerKey, call.getPeer()).set(deadlineKey, deadlineMs),
   });
+  // grpc-js says this at the end of every call, and where it ended the call itself, at its deadline, up to 1 ms early.
+  call.once("cancelled", () => {
+    if (context.signal.aborted) return;
+    const over = deadlineMs !== undefined && performance.now() > deadlineMs - 1;
+    cancelled.abort(new ConnectError("the call was given up", over ? Code.DeadlineExceeded : Code.Canceled));
+  });
+  return context;
 }

@@ -4,12 +4,14 @@ import type { AddressInfo } from "node:net";
 import { type Client, Code, ConnectError, createClient, type HandlerContext } from "@connectrpc/connect";
 import { ErrorInfoSchema, RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
+import { Registry } from "prom-client";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { echo } from "../testing/echo.ts";
 import { failureOf } from "../testing/failure.ts";
 import { openTestServer, openTestTransport } from "../testing/rpc.ts";
 import { detach } from "./current-call.ts";
 import { implement } from "./implement.ts";
+import { clientInterceptors } from "./interceptors/all.ts";
 
 type EchoClient = Client<typeof EchoService>;
 
@@ -25,6 +27,13 @@ function clientOf(...servers: { port: number }[]): EchoClient {
       [EchoService],
     ),
   );
+}
+
+/** An echo service, a client of it, and the client's metrics. */
+async function openMeasured(handlers: Partial<typeof echo>) {
+  const { port } = await openEcho(handlers);
+  const registry = new Registry();
+  return { registry, client: createClient(EchoService, openTestTransport([port], [], clientInterceptors({ registry }))) };
 }
 
 /** A service A whose echo calls the echo of a service B, and a client of A. */
@@ -141,6 +150,49 @@ test.each([
   const [, ms] = /^(\d+)m$/.exec(String(await timeout.promise)) ?? [];
   expect(Number(ms)).toBeGreaterThan(expectedMs - 400);
   expect(Number(ms)).toBeLessThanOrEqual(expectedMs);
+});
+
+test("a deadline that is over is told in our words, and counted as what it is", async () => {
+  const { registry, client } = await openMeasured({ echo: () => new Promise(() => {}) });
+  const error = await failureOf(client.echo({}, { timeoutMs: 50 }));
+  expect(error).toMatchObject({ code: Code.DeadlineExceeded, isWireError: true });
+  expect(error.rawMessage).toBe("parley.testing.v1.EchoService.Echo did not answer within its deadline");
+  expect(error.findDetails(ErrorInfoSchema)).toMatchObject([{ reason: "DEADLINE_EXCEEDED" }]);
+  expect(await registry.metrics()).toMatch(/grpc_client_handled_total\{[^}]*grpc_code="DEADLINE_EXCEEDED"\} 1/);
+});
+
+test("a request that cannot be encoded is the caller's fault, and says so in the log only", async () => {
+  const { client, server } = await openTwo(
+    (b) => b.echo({ numbers: [1.5] }),
+    () => ({}),
+  );
+  expect(await failureOf(client.echo({}))).toMatchObject({ code: Code.Internal, rawMessage: expect.stringMatching(/^internal error/) });
+  expect(JSON.stringify(server.logs)).toContain("1.5");
+});
+
+test("an error of the caller's own stream of requests ends the call with it", async () => {
+  const client = clientOf(await openEcho());
+  async function* requests() {
+    yield { text: "a" };
+    throw new ConnectError("no more", Code.DataLoss);
+  }
+  expect(await failureOf(client.collect(requests()))).toMatchObject({ code: Code.DataLoss, rawMessage: "no more" });
+});
+
+test("a stream that nobody reads to its end is over when its signal fires, and counted so", async () => {
+  const ended = Promise.withResolvers<void>();
+  const { registry, client } = await openMeasured({
+    repeat: async function* (_request, { signal }) {
+      signal.addEventListener("abort", () => ended.resolve());
+      for (let index = 0; ; index++) yield { index };
+    },
+  });
+  const controller = new AbortController();
+  for await (const { index } of client.repeat({}, { signal: controller.signal })) if (index === 3) break;
+  expect(await registry.metrics()).toMatch(/grpc_client_in_progress\{[^}]*\} 1/);
+  controller.abort();
+  await ended.promise;
+  expect(await registry.metrics()).toMatch(/grpc_client_in_progress\{[^}]*\} 0/);
 });
 
 test("what is left of a call's deadline is all that its own calls have", async () => {

@@ -32,7 +32,8 @@ export interface OpenTransport extends Transport {
  *
  * A call takes at most what its caller says, else what the contract says, and never more than is
  * left to the current call, with which it is also cancelled. Failures are ConnectErrors with
- * `isWireError` set: they are a neighbour's.
+ * `isWireError` set: they are a neighbour's. To leave a stream before its end, abort its signal;
+ * Connect's clients do not say when a loop over it was left.
  */
 export function openTransport(options: TransportOptions): OpenTransport {
   const channel = new grpc.Channel(options.target, grpc.credentials.createInsecure(), {
@@ -55,12 +56,11 @@ export function openTransport(options: TransportOptions): OpenTransport {
       const common = commonOf(method, header, contextValues);
       return runUnaryCall({
         interceptors,
-        ...limits,
+        ...limits.signal,
         req: { ...common, stream: false, method, message },
         next: async (req) => {
-          req.signal.throwIfAborted();
           const call = startCall(channel, method, { header: req.header, signal: req.signal, timeoutMs: limits.timeoutMs });
-          call.send(req.message).catch(() => {}); // read() tells why
+          call.send(req.message).catch(call.cancel);
           call.halfClose();
           const answer = await call.read();
           if (answer === undefined || (await call.read()) !== undefined) {
@@ -75,10 +75,9 @@ export function openTransport(options: TransportOptions): OpenTransport {
       const common = commonOf(method, header, contextValues);
       return runStreamingCall({
         interceptors,
-        ...limits,
+        ...limits.signal,
         req: { ...common, stream: true, method, message: messages },
         next: async (req) => {
-          req.signal.throwIfAborted();
           const call = startCall(channel, method, { header: req.header, signal: req.signal, timeoutMs: limits.timeoutMs });
           void sendAll(call, req.message);
           await call.answered;
@@ -98,8 +97,9 @@ function limitsOf(method: DescMethod, signal: AbortSignal | undefined, timeoutMs
   const signals = [...new Set([signal, current?.signal])].filter((one) => one !== undefined);
   const [first, second] = signals;
   return {
-    ...(limitMs !== Number.POSITIVE_INFINITY && { timeoutMs: limitMs }),
-    ...(first !== undefined && { signal: second === undefined ? first : AbortSignal.any(signals) }),
+    // For the channel alone: a timer of Connect's beside it would cut in with less to say.
+    timeoutMs: limitMs === Number.POSITIVE_INFINITY ? undefined : limitMs,
+    signal: first !== undefined && { signal: second === undefined ? first : AbortSignal.any(signals) },
   };
 }
 
@@ -112,8 +112,8 @@ async function sendAll<I extends DescMessage>(call: ClientCall<I, DescMessage>, 
   try {
     for await (const message of messages) await call.send(message);
     call.halfClose();
-  } catch {
-    call.cancel(); // no effect where the call has ended, which is the other reason to come here
+  } catch (error) {
+    call.cancel(error); // no effect where the call has ended, which is the other reason to come here
   }
 }
 

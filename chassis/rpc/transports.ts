@@ -1,61 +1,59 @@
 import type { DescService } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 import type { Registry } from "prom-client";
-import { z } from "zod";
-import { type ConfigSchema, type ProcessConfig, readConfig } from "../config.ts";
+import { type CommonConfig, type ConfigShape, readConfig, target } from "../config.ts";
 import { clientInterceptors } from "./interceptors/all.ts";
 import { openTransport } from "./transport.ts";
 
-/** The transports to the services that a component calls, one for each. */
+/** The services that a component calls, by their names, each with the contracts that it calls there. */
+export type Neighbours = Readonly<Record<string, readonly DescService[]>>;
+
+/** The transports to a component's neighbours, one for each. */
 export interface Transports {
-  /** Throws where the component does not list the service among those it calls. */
+  /** Throws where the component does not list the service among its neighbours. */
   get(serviceName: string): Transport;
   close(): void;
 }
 
-/** The variable that says where a service is found. */
-export function targetVariable(serviceName: string): string {
-  return `PARLEY_${serviceName.toUpperCase().replaceAll("-", "_")}_TARGET`;
-}
-
 /** The variables that say where the services are found. */
-export function targetsConfig(serviceNames: readonly string[]): ConfigSchema {
-  return z.object(
-    Object.fromEntries(
-      serviceNames.map((name) => {
-        const expected = `a gRPC target such as dns:///${name}:50051`;
-        const target = z.string({ error: expected }).regex(/^(dns|ipv4|ipv6|unix):\S+$/, expected);
-        return [targetVariable(name), target.meta({ description: `Where ${name} listens`, unit: "gRPC target" })];
-      }),
-    ),
-  );
+export function targetsConfig(serviceNames: readonly string[]): ConfigShape {
+  return Object.fromEntries(serviceNames.map((name) => [targetVariable(name), target(name)]));
 }
 
-/** Opens a transport to each service, given with the contracts that are called there. */
+/** Returns where services that listen on ports in a row, on this machine, are found, as those variables. */
+export function localTargets(serviceNames: readonly string[], host: string, basePort: number): NodeJS.ProcessEnv {
+  const address = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "[::1]" : host.includes(":") ? `[${host}]` : host;
+  return Object.fromEntries(serviceNames.map((name, index) => [targetVariable(name), `dns:///${address}:${basePort + index}`]));
+}
+
+/** Opens a transport to each neighbour. */
 export function openTransports(
-  services: ReadonlyMap<string, readonly DescService[]>,
-  { env, process, registry }: { env: NodeJS.ProcessEnv; process: ProcessConfig; registry: Registry },
+  neighbours: Neighbours,
+  { env, common, registry }: { env: NodeJS.ProcessEnv; common: CommonConfig; registry: Registry },
 ): Transports {
-  const targets = readConfig(targetsConfig([...services.keys()]), env);
   const transports = new Map(
-    [...services].map(([name, contracts]) => [
+    Object.entries(neighbours).map(([name, contracts]) => [
       name,
       openTransport({
-        target: z.string().parse(targets[targetVariable(name)]),
+        target: readConfig({ target: target(name) }, { target: env[targetVariable(name)] }).target,
         contracts,
         interceptors: clientInterceptors({ registry }),
-        maxMessageBytes: process.PARLEY_MAX_MESSAGE_BYTES,
+        maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
       }),
     ]),
   );
   return {
     get(serviceName) {
       const transport = transports.get(serviceName);
-      if (transport === undefined) throw new Error(`${serviceName} is not among the neighbours: add its contract there`);
+      if (transport === undefined) throw new Error(`${serviceName} is not among the neighbours`);
       return transport;
     },
     close() {
       for (const transport of transports.values()) transport.close();
     },
   };
+}
+
+function targetVariable(serviceName: string): string {
+  return `PARLEY_${serviceName.toUpperCase().replaceAll("-", "_")}_TARGET`;
 }

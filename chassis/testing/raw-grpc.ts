@@ -9,13 +9,13 @@ export function grpcFrame(content: Buffer, { flags = 0, length = content.length 
 }
 
 /** Sends the bytes as the body of a gRPC call, over a connection of its own, and returns its status. */
-export function callRaw(url: string, path: string, body: Buffer): Promise<number> {
+export function callRaw(url: string, path: string, body: Buffer, headers: Record<string, string> = {}): Promise<number> {
   return new Promise((resolve, reject) => {
     const session = connect(url);
-    const stream = session.request({ ":method": "POST", ":path": path, "content-type": "application/grpc", te: "trailers" });
-    const settle = (headers: Record<string, unknown>): void => {
-      if (headers["grpc-status"] === undefined) return;
-      resolve(Number(headers["grpc-status"]));
+    const stream = session.request({ ":method": "POST", ":path": path, "content-type": "application/grpc", te: "trailers", ...headers });
+    const settle = (received: Record<string, unknown>): void => {
+      if (received["grpc-status"] === undefined) return;
+      resolve(Number(received["grpc-status"]));
       session.destroy();
     };
     stream.on("response", settle).on("trailers", settle).on("error", reject).resume();

@@ -5,6 +5,7 @@ import { Registry } from "prom-client";
 import { onTestFinished } from "vitest";
 import { createHealth, type HealthState } from "../rpc/health.ts";
 import { clientInterceptors, serverInterceptors } from "../rpc/interceptors/all.ts";
+import { internalError } from "../rpc/internal-error.ts";
 import { createReflection } from "../rpc/reflection.ts";
 import { openServer, type RpcServer, type ServerOptions } from "../rpc/server.ts";
 import { type OpenTransport, openTransport } from "../rpc/transport.ts";
@@ -31,6 +32,7 @@ export async function openTestServer(
     port: 0,
     implementations: [...implementations, health.implementation, ...createReflection([...contracts, health.implementation.service])],
     interceptors: serverInterceptors({ log, registry }),
+    unexpected: (error) => internalError(error, log),
     maxMessageBytes: 4 * 1024 * 1024,
     connectionAgeMs: 300_000,
     connectionAgeGraceMs: 30_000,

@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { ConnectError, type Interceptor } from "@connectrpc/connect";
 import { deadlineKey } from "../context-keys.ts";
 import { runInCall } from "../current-call.ts";
-import { aroundSteps } from "./steps.ts";
+import { wrapResponse } from "../response.ts";
 
 /** The request headers that a handler's own calls carry on; `x-request-id` and `traceparent` come on top. All others end here. */
 const passedOnHeaders = ["authorization", "baggage", "tracestate"];
@@ -23,10 +23,10 @@ export const currentCall: Interceptor = (next) => async (req) => {
     if (value !== null) passedOn.set(name, value);
   }
   const call = { requestId, traceId, passedOn, deadlineMs: req.contextValues.get(deadlineKey), signal: req.signal };
-  const response = await aroundSteps(
+  const response = await wrapResponse(
     () => next(req),
-    (step) =>
-      runInCall(call, step).catch((error: unknown) => {
+    (pull) =>
+      runInCall(call, pull).catch((error: unknown) => {
         throw error instanceof ConnectError ? withRequestId(error, requestId) : error;
       }),
   );
@@ -34,7 +34,10 @@ export const currentCall: Interceptor = (next) => async (req) => {
   return response;
 };
 
-/** Whoever gets an error needs the id most. A neighbour's own headers are not passed on with its error. */
+/**
+ * Whoever gets an error needs the id most. A copy, because one error may end many calls, as that
+ * of a stopping server does; a neighbour's own headers are not passed on with its error.
+ */
 function withRequestId(error: ConnectError, requestId: string): ConnectError {
   const answer = new ConnectError(error.rawMessage, error.code, error.isWireError ? {} : error.metadata, [], error);
   answer.details = error.details;

@@ -1,11 +1,10 @@
-import { randomUUID } from "node:crypto";
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 import { RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import type { Logger } from "pino";
-import { findCurrentCall } from "../current-call.ts";
-import { type ErrorDetail, fail } from "../errors.ts";
-import { aroundSteps, type Request } from "./steps.ts";
+import { type ErrorDetail, errorOfAbort, fail } from "../errors.ts";
+import { internalError } from "../internal-error.ts";
+import { type Request, wrapResponse } from "../response.ts";
 
 /**
  * Decides which errors leave the service.
@@ -17,11 +16,11 @@ import { aroundSteps, type Request } from "./steps.ts";
  */
 export function errorBoundary(options: { log: Logger; neighbours: "answer" | "relay" }): Interceptor {
   return (next) => (req) =>
-    aroundSteps(
+    wrapResponse(
       () => next(req),
-      async (step) => {
+      async (pull) => {
         try {
-          return await step();
+          return await pull();
         } catch (error) {
           throw outward(error, req);
         }
@@ -29,7 +28,7 @@ export function errorBoundary(options: { log: Logger; neighbours: "answer" | "re
     );
 
   function outward(error: unknown, req: Request): ConnectError {
-    if (!(error instanceof ConnectError)) return req.signal.aborted ? cancelled() : internal(error, req);
+    if (!(error instanceof ConnectError)) return req.signal.aborted ? errorOfAbort(req.signal) : internal(error, req);
     return error.isWireError && options.neighbours === "answer" ? answer(error, req) : error;
   }
 
@@ -37,7 +36,7 @@ export function errorBoundary(options: { log: Logger; neighbours: "answer" | "re
     const retry: ErrorDetail[] = error.findDetails(RetryInfoSchema).map((value) => ({ desc: RetryInfoSchema, value }));
     switch (error.code) {
       case Code.Canceled:
-        return cancelled();
+        return fail(ErrorReason.CANCELLED, "a service that this one needs was told to stop; try again");
       case Code.DeadlineExceeded:
         return fail(ErrorReason.DEADLINE_EXCEEDED, "a service that this one needs did not answer in time; try again");
       case Code.Unavailable:
@@ -50,25 +49,9 @@ export function errorBoundary(options: { log: Logger; neighbours: "answer" | "re
     }
   }
 
-  function internal(error: unknown, req: Request): ConnectError {
-    const errorId = randomUUID();
-    const call = findCurrentCall();
-    options.log.error(
-      {
-        err: error,
-        error_id: errorId,
-        method: `${req.service.typeName}/${req.method.name}`,
-        request_id: call?.requestId,
-        trace_id: call?.traceId,
-      },
-      "unexpected error",
-    );
-    return fail(ErrorReason.INTERNAL, `internal error ${errorId}; tell it to whoever runs the service`, { errorId });
+  function internal(error: unknown, { method }: Request): ConnectError {
+    return internalError(error, options.log, { method: `${method.parent.typeName}/${method.name}` });
   }
-}
-
-function cancelled(): ConnectError {
-  return fail(ErrorReason.CANCELLED, "the call was cancelled");
 }
 
 function unavailable(details: ErrorDetail[]): ConnectError {

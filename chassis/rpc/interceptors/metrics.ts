@@ -1,7 +1,7 @@
 import type { Interceptor } from "@connectrpc/connect";
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import { statusName } from "../errors.ts";
-import { watchEnd } from "./steps.ts";
+import { watchEnd } from "../response.ts";
 
 /** Upper bounds in seconds: from a call within the process to the longest deadline that makes sense. */
 const buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -19,19 +19,19 @@ const created = new WeakMap<Registry, Map<Side, CallMetrics>>();
  */
 export function metrics(side: Side, registry: Registry): Interceptor {
   const sides = created.get(registry) ?? new Map<Side, CallMetrics>();
-  created.set(registry, sides);
-  const { handled, seconds, inProgress } = sides.get(side) ?? createMetrics(side, registry);
-  sides.set(side, { handled, seconds, inProgress });
+  const own = sides.get(side) ?? createMetrics(side, registry);
+  created.set(registry, sides.set(side, own));
   return (next) => (req) => {
     const labels = { grpc_service: req.service.typeName, grpc_method: req.method.name };
     const startedMs = performance.now();
-    inProgress.inc(labels);
+    own.inProgress.inc(labels);
     return watchEnd(
+      req.signal,
       () => next(req),
       (error) => {
-        inProgress.dec(labels);
-        seconds.observe(labels, (performance.now() - startedMs) / 1_000);
-        handled.inc({ ...labels, grpc_code: statusName(error) });
+        own.inProgress.dec(labels);
+        own.seconds.observe(labels, (performance.now() - startedMs) / 1_000);
+        own.handled.inc({ ...labels, grpc_code: statusName(error) });
       },
     );
   };

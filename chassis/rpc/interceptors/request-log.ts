@@ -4,17 +4,18 @@ import { peerKey } from "../context-keys.ts";
 import { isOurs } from "../contract.ts";
 import { findCurrentCall } from "../current-call.ts";
 import { statusName } from "../errors.ts";
-import { watchEnd } from "./steps.ts";
+import { watchEnd } from "../response.ts";
 
 /** Codes that mean the service is at fault. */
 const faults: ReadonlySet<Code> = new Set([Code.Unknown, Code.Internal, Code.DataLoss]);
 
 /** Logs one line for each call when it ended: method, code, duration, peer, ids. Probes and reflection are logged at debug. */
 export function requestLog(log: Logger): Interceptor {
-  return (next) => async (req) => {
+  return (next) => (req) => {
     const startedMs = performance.now();
     const call = findCurrentCall();
     return watchEnd(
+      req.signal,
       () => next(req),
       (error) => {
         log[levelOf(error, isOurs(req.service))](

@@ -40,7 +40,7 @@ export enum ErrorReason {
   UNAUTHENTICATED = 2,
 
   /**
-   * The service made a mistake. `error_id` in the metadata leads its staff to the log entry.
+   * The service made a mistake. `errorId` in the metadata leads its staff to the log entry.
    *
    * @generated from enum value: ERROR_REASON_INTERNAL = 3;
    */
@@ -67,6 +67,20 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_CANCELLED = 6;
    */
   CANCELLED = 6,
+
+  /**
+   * The gateway has no route at this path.
+   *
+   * @generated from enum value: ERROR_REASON_UNKNOWN_ROUTE = 7;
+   */
+  UNKNOWN_ROUTE = 7,
+
+  /**
+   * The gateway has a route at this path, but not for this verb. The header `allow` has those that are.
+   *
+   * @generated from enum value: ERROR_REASON_WRONG_VERB = 8;
+   */
+  WRONG_VERB = 8,
 }
 
 /**
