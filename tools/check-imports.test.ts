@@ -8,9 +8,13 @@ import { expect, onTestFinished, test } from "vitest";
 function check(file: string, source: string): { status: number | null; stderr: string } {
   const root = mkdtempSync(join(tmpdir(), "parley-imports-"));
   onTestFinished(() => rmSync(root, { recursive: true }));
-  for (const folder of ["gen", "chassis", "gateway", "services/orders", "services/carts"]) {
+  const dependencies = Object.fromEntries(
+    ["@parley/gen", "@parley/chassis", "@parley/carts", "@parley/orders", "kysely"].map((name) => [name, "1"]),
+  );
+  for (const folder of [".", "gen", "chassis", "gateway", "services/orders", "services/carts"]) {
     mkdirSync(join(root, folder), { recursive: true });
-    writeFileSync(join(root, folder, "package.json"), JSON.stringify({ name: `@parley/${folder.split("/").at(-1)}` }));
+    const manifest = { name: `@parley/${folder.split("/").at(-1)}`, dependencies, devDependencies: { vitest: "1" } };
+    writeFileSync(join(root, folder, "package.json"), JSON.stringify(manifest));
   }
   mkdirSync(dirname(join(root, file)), { recursive: true });
   writeFileSync(join(root, file), source);
@@ -23,6 +27,8 @@ test.each([
   ["services/orders/service.ts", 'import { x } from "./store.ts";'],
   ["services/orders/deep/er/file.ts", 'import { x } from "../../store.ts";'],
   ["services/orders/service.ts", 'import { x } from "kysely";'],
+  ["services/orders/service.ts", 'import { x } from "node:fs";'],
+  ["services/orders/service.test.ts", 'import { x } from "vitest";'],
   ["services/all.ts", 'import("@parley/orders/service.ts");'],
   ["gateway/main.ts", 'import { x } from "../services/all.ts";'],
   ["tests/any.test.ts", 'import { x } from "../services/orders/store.ts";'],
@@ -37,6 +43,8 @@ test.each([
   ["services/orders/service.ts", 'const x = await import("../carts/store.ts");'],
   ["services/orders/service.ts", 'import "../../gateway/main.ts";'],
   ["services/orders/service.ts", 'import { x } from "../all.ts";'],
+  ["services/orders/service.ts", 'import { x } from "vitest";'],
+  ["services/orders/service.ts", 'import { x } from "zod/v4";'],
   ["chassis/service.ts", 'import { x } from "@parley/orders/service.ts";'],
   ["chassis/service.ts", 'import { x } from "../gateway/main.ts";'],
   ["gen/x.ts", 'import { x } from "../chassis/service.ts";'],
