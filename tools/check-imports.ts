@@ -74,7 +74,7 @@ function partOf(file: string): string {
 }
 
 function importsOf(source: string): string[] {
-  const statements = source.matchAll(/^\s*(?:import|export)\b[^"'`;()]*["']([^"'\n]+)["']/gm);
+  const statements = source.matchAll(/^\s*(?:import|export)\b(?:[^"'`;()=]*\bfrom)?\s*["']([^"'\n]+)["']/gm);
   const calls = source.matchAll(/\bimport\(\s*["']([^"'\n]+)["']/g);
   return [...statements, ...calls].map(([, specifier = ""]) => specifier);
 }
