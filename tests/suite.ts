@@ -33,7 +33,9 @@ export async function startSuite(options: { args?: readonly string[]; env?: Node
     ...options.env,
   };
   const command = [manifest.scripts.start, ...(options.args ?? [])].join(" ");
-  const child = spawn("sh", ["-c", command], { cwd: root, env, stdio: ["ignore", "pipe", "pipe"] });
+  // The channel stops the suite when the tests end without doing so.
+  const child = spawn("sh", ["-c", command], { cwd: root, env, stdio: ["ignore", "pipe", "pipe", "ipc"] });
+  if (child.stdout === null || child.stderr === null) throw new Error("the suite has no output");
   const lines: string[] = [];
   const errors: string[] = [];
   const ready = Promise.withResolvers<void>();
