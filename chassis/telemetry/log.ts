@@ -1,9 +1,6 @@
 import { type DestinationStream, type Logger, pino } from "pino";
 
-/**
- * Creates the process's logger: JSON lines on standard output, or lines for people where that is
- * a terminal and `pino-pretty` is installed.
- */
+/** Creates the process's logger: JSON lines on standard output, or lines for people where that is a terminal. */
 export async function createLogger(level: string): Promise<Logger> {
   return pino(
     {
@@ -17,18 +14,14 @@ export async function createLogger(level: string): Promise<Logger> {
 }
 
 async function prettyStream(): Promise<DestinationStream> {
-  try {
-    const { default: pretty } = await import("pino-pretty");
-    return pretty({
-      translateTime: "SYS:HH:MM:ss.l",
-      ignore: "service,method,code,duration_ms,peer,trace_id,error",
-      singleLine: true,
-      messageFormat: ({ service, method, code, duration_ms: durationMs, error, msg }) =>
-        method === undefined || code === undefined
-          ? [service, msg].filter(Boolean).join(": ")
-          : `${service}: ${method} ${code} in ${durationMs} ms${error === undefined ? "" : `: ${error}`}`,
-    });
-  } catch {
-    return pino.destination(1); // images leave it out
-  }
+  const { default: pretty } = await import("pino-pretty");
+  return pretty({
+    translateTime: "SYS:HH:MM:ss.l",
+    ignore: "service,method,code,duration_ms,peer,trace_id,error",
+    singleLine: true,
+    messageFormat: ({ service, method, code, duration_ms: durationMs, error, msg }) =>
+      method === undefined || code === undefined
+        ? [service, msg].filter(Boolean).join(": ")
+        : `${service}: ${method} ${code} in ${durationMs} ms${error === undefined ? "" : `: ${error}`}`,
+  });
 }
