@@ -5,11 +5,12 @@ import { join } from "node:path";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { openTransport } from "@parley/chassis/rpc/transport.ts";
+import { eventually } from "@parley/chassis/testing/eventually.ts";
 import { findFreePorts } from "@parley/chassis/testing/ports.ts";
 import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "@parley/gen/grpc/health/v1/health_pb.js";
 import { ServerReflection } from "@parley/gen/grpc/reflection/v1/reflection_pb.js";
 import { GreeterService } from "@parley/gen/parley/greeter/v1/greeter_pb.js";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { startSuite } from "./suite.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -77,7 +78,7 @@ test("the admin port tells that it lives, whether it is ready, and its metrics",
     expect(metrics).toContain(`${side}_in_progress{${labels}} 0`);
   }
   const stopped = suite.stop();
-  await vi.waitFor(async () => expect((await fetch(`${suite.adminUrl}/readyz`)).status).toBe(503));
+  await eventually(async () => expect((await fetch(`${suite.adminUrl}/readyz`)).status).toBe(503));
   expect((await fetch(`${suite.adminUrl}/livez`)).status).toBe(200);
   const health = createClient(Health, createGrpcTransport({ baseUrl: `http://${suite.grpcAddress}` }));
   expect(await health.check({ service: "parley.greeter.v1.GreeterService" })).toMatchObject({ status: ServingStatus.NOT_SERVING });
@@ -116,7 +117,7 @@ test("no unary call that was accepted is dropped when it stops under load", asyn
     load("gateway", () => gateway!.hello({})),
     load("gateway", rest),
   ]);
-  await vi.waitFor(() => expect(answered.service + answered.gateway).toBeGreaterThan(500));
+  await eventually(() => expect(answered.service + answered.gateway).toBeGreaterThan(500));
   expect(await suite.stop()).toBe(0);
   await Promise.all(loads);
   expect(wrong).toEqual([]);
@@ -134,10 +135,10 @@ test("a request that comes on a kept-alive connection while it stops is answered
   socket.on("data", (chunk) => (received += chunk));
   const request = "GET /api/hello HTTP/1.1\r\nhost: x\r\n\r\n";
   socket.write(request);
-  await vi.waitFor(() => expect(received).toContain("Microservice"));
+  await eventually(() => expect(received).toContain("Microservice"));
   received = "";
   const stopped = suite.stop();
-  await vi.waitFor(() => expect(suite.lines.join()).toContain("draining"));
+  await eventually(() => expect(suite.lines.join()).toContain("draining"));
   socket.write(request);
   await once(socket, "close");
   expect(received).toMatch(/^HTTP\/1.1 200 OK\r\n.*connection: close\r\n.*Microservice/is);
@@ -177,10 +178,10 @@ test("reflection can be turned off; health stays", async () => {
 test("a second signal ends it at once", async () => {
   const suite = await startSuite({ env: { PARLEY_DRAIN_DELAY: "10m" } });
   const stopped = suite.stop();
-  await vi.waitFor(() => expect(suite.lines.join()).toContain("draining"));
+  await eventually(() => expect(suite.lines.join()).toContain("draining"));
   // One that comes at once with the first is taken for the same: a terminal and npm both send Ctrl-C.
   suite.process.kill("SIGINT");
-  await vi.waitFor(() => {
+  await eventually(() => {
     suite.process.kill("SIGTERM");
     expect(suite.process.exitCode).toBe(1);
   });
@@ -230,8 +231,8 @@ test("with --split each part is a process of its own, started again when it dies
   expect(pids).toHaveLength(2);
   expect(await (await fetch(`${suite.gatewayUrl}/api/hello`)).json()).toEqual({ message: "Hello, Microservice!" });
   process.kill(pids[0]!, "SIGKILL");
-  await vi.waitFor(() => expect(suite.errors.join()).toContain("greeter ended with SIGKILL; starting it again in 100 ms"));
-  await vi.waitFor(async () => expect((await fetch(`${suite.gatewayUrl}/api/hello`)).status).toBe(200), 10_000);
+  await eventually(() => expect(suite.errors.join()).toContain("greeter ended with SIGKILL; starting it again in 100 ms"));
+  await eventually(async () => expect((await fetch(`${suite.gatewayUrl}/api/hello`)).status).toBe(200));
   const all = [...pids, ...(await pidsOf(suite.process.pid!))];
   expect(await suite.stop()).toBe(0);
   expect(all.filter(isRunning)).toEqual([]);
@@ -241,7 +242,7 @@ test("with --split the parts end when their parent is killed", async () => {
   const suite = await startSuite({ args: ["--split"] });
   const pids = await pidsOf(suite.process.pid!);
   suite.process.kill("SIGKILL");
-  await vi.waitFor(() => expect(pids.filter(isRunning)).toEqual([]), 10_000);
+  await eventually(() => expect(pids.filter(isRunning)).toEqual([]));
 });
 
 test("with --split a port in use stops all", async () => {

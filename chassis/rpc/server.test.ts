@@ -9,12 +9,12 @@ import { Code as RpcCode } from "@parley/gen/google/rpc/code_pb.js";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "@parley/gen/grpc/health/v1/health_pb.js";
 import { EchoRequestSchema, EchoResponseSchema, EchoService, RepeatRequestSchema } from "@parley/gen/parley/testing/v1/testing_pb.js";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { echo } from "../testing/echo.ts";
+import { eventually, standstill } from "../testing/eventually.ts";
 import { failureOf } from "../testing/failure.ts";
 import { callAndVanish, callRaw, grpcFrame } from "../testing/raw-grpc.ts";
 import { openTestServer, openTestTransport } from "../testing/rpc.ts";
-import { standstill } from "../testing/standstill.ts";
 import { implement } from "./implement.ts";
 
 const mebibyte = 1024 * 1024;
@@ -79,12 +79,12 @@ test("a chat is answered message by message, before the client has sent all", as
   const answers = client.chat(requests())[Symbol.asyncIterator]();
   for (const text of ["ping", "pong"]) {
     const answer = answers.next();
-    await vi.waitFor(() => expect(next.length).toBeGreaterThan(0));
+    await eventually(() => expect(next.length).toBeGreaterThan(0));
     next.shift()?.(text);
     expect((await answer).value?.text).toBe(text);
   }
   const last = answers.next();
-  await vi.waitFor(() => expect(next.length).toBeGreaterThan(0));
+  await eventually(() => expect(next.length).toBeGreaterThan(0));
   next.shift()?.(undefined);
   expect((await last).done).toBe(true);
 });
@@ -205,7 +205,7 @@ test("a call ends at its client's deadline, and the handler's signal fires", asy
   metadata.set("grpc-timeout", "50m"); // without a timer of the client's own, which would fire at the same time
   await expect(rawEcho(raw, {}, metadata)).rejects.toMatchObject({ code: grpc.status.DEADLINE_EXCEEDED });
   await fired.promise;
-  await vi.waitFor(() => expect(server.logs).toContainEqual(expect.objectContaining({ msg: "call", code: "DEADLINE_EXCEEDED" })));
+  await eventually(() => expect(server.logs).toContainEqual(expect.objectContaining({ msg: "call", code: "DEADLINE_EXCEEDED" })));
 });
 
 test("a call whose deadline is over already does not reach its handler", async () => {
@@ -260,7 +260,7 @@ test.each(["echo", "repeat"] as const)("a client that cancels %s cancels the han
   controller.abort();
   expect(await failure).toMatchObject({ code: Code.Canceled });
   await cancelled.promise;
-  await vi.waitFor(() => expect(server.logs).toContainEqual(expect.objectContaining({ msg: "call", code: "CANCELLED" })));
+  await eventually(() => expect(server.logs).toContainEqual(expect.objectContaining({ msg: "call", code: "CANCELLED" })));
 });
 
 test("a handler whose client is gone has its finally blocks run", async () => {
@@ -308,7 +308,7 @@ test("a slow reader holds the handler back: the server does not buffer its strea
   expect(sent * size).toBeLessThan(16 * mebibyte);
   const stood = sent;
   call.resume();
-  await vi.waitFor(() => expect(sent).toBeGreaterThan(stood + 100));
+  await eventually(() => expect(sent).toBeGreaterThan(stood + 100));
   call.cancel();
 });
 
@@ -387,11 +387,11 @@ test("a connection that reached its age is replaced without a failed call", asyn
   const { client } = await openEcho({}, { connectionAgeMs: 100 });
   const peers = new Set<string>();
   const { client: other, server } = await openEcho({}, { connectionAgeMs: 100 });
-  await vi.waitFor(async () => {
+  await eventually(async () => {
     await Promise.all([client.echo({ text: "x" }), other.echo({ text: "x" })]);
     for (const entry of server.logs) if (typeof entry["peer"] === "string") peers.add(entry["peer"]);
     expect(peers.size).toBeGreaterThan(2);
-  }, 10_000);
+  });
 });
 
 test.each([
@@ -418,7 +418,7 @@ test("a client that disappears in the midst of a stream ends its handler", async
   });
   await callAndVanish(`http://127.0.0.1:${server.port}`, "/parley.testing.v1.EchoService/Repeat", grpcFrame(Buffer.of()));
   await cancelled.promise;
-  await vi.waitFor(() => expect(server.logs).toContainEqual(expect.objectContaining({ msg: "call", code: "CANCELLED" })));
+  await eventually(() => expect(server.logs).toContainEqual(expect.objectContaining({ msg: "call", code: "CANCELLED" })));
   expect((await client.echo({ text: "next" })).text).toBe("next");
 });
 
@@ -479,9 +479,9 @@ test("a stream that ran for long holds none of its messages", async () => {
       received++;
     }
   })();
-  await vi.waitFor(() => expect(received).toBe(1_000));
+  await eventually(() => expect(received).toBe(1_000));
   const collectGarbage = await exposeGc();
-  await vi.waitFor(async () => {
+  await eventually(async () => {
     await new Promise(setImmediate); // a WeakRef that was made or read in this turn is held by it
     collectGarbage();
     expect(messages.filter((message) => message.deref() !== undefined).length).toBeLessThan(10);
