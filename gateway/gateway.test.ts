@@ -251,6 +251,9 @@ describe("bad input is refused with a word of why, and the next call works:", ()
   test.each([
     ["no host, in HTTP/1.0", `POST ${echoPath} HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}`],
     ["a host that is none", `GET /testing/echo/x HTTP/1.1\r\nhost: a b\r\n\r\n`],
+    ["a path with an empty segment first", "GET //x/testing/echo/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"],
+    ["a path with dots", "GET /x/../testing/echo/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"],
+    ["a path with a backslash", "GET /testing\\echo/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"],
     ["no HTTP at all", "hello\r\n\r\n"],
     ["half a preface of HTTP/2 and then something else", "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"],
   ])("%s", async (_title, bytes) => {

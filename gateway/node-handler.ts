@@ -20,6 +20,10 @@ export async function answer(
   } catch {
     return refuse(request, response, 400, "the request names no valid host and path\n");
   }
+  const [path = ""] = request.url?.split("?", 1) ?? [];
+  // A proxy in front may decide by the path as it is: no other spelling of it (`//`, `..`, `\\`) is taken.
+  if (path.startsWith("/") && path !== new URL(universal.url).pathname)
+    return refuse(request, response, 400, "the path is not in its normal form\n");
   try {
     await universalResponseToNodeResponse(await handler(universal), response);
   } catch (error) {

@@ -1,6 +1,7 @@
 // Starts the suite: every service and the gateway in this process or, with --split, each as a
 // process of its own.
 import { commonConfig, readConfig } from "@parley/chassis/config.ts";
+import { localAddress } from "@parley/chassis/rpc/transports.ts";
 import { serve } from "@parley/chassis/serve.ts";
 import { createGateway } from "@parley/gateway/gateway.ts";
 import { services } from "../services/all.ts";
@@ -18,8 +19,7 @@ if (process.argv.includes("--split")) {
 
 /** Prints what runs where, and two commands to try. */
 function announce(ports: ReadonlyMap<string, number>, adminPorts: ReadonlyMap<string, number>): void {
-  const { PARLEY_HOST: host } = readConfig(commonConfig, process.env);
-  const shown = host === "0.0.0.0" || host === "::" ? "localhost" : host;
+  const shown = localAddress(readConfig(commonConfig, process.env).PARLEY_HOST);
   const rows = [
     ...[...ports].map(([name, port]) =>
       name === "gateway" ? [name, `http://${shown}:${port}`, "REST, Connect, gRPC-Web, gRPC"] : [name, `${shown}:${port}`, "gRPC"],

@@ -32,6 +32,7 @@ export function startCall<I extends DescMessage, O extends DescMessage>(
   method: DescMethod & { input: I; output: O },
   options: { readonly header: Headers; readonly timeoutMs: number | undefined; readonly signal: AbortSignal },
 ): ClientCall<I, O> {
+  const metadata = sendable(options.header, method);
   const serialize = serializer(method.input);
   const parse = parser(method.output);
   const header = new Headers();
@@ -60,7 +61,7 @@ export function startCall<I extends DescMessage, O extends DescMessage>(
     sending?.reject(error ?? new Error("the call has ended"));
   };
   const cancel = (reason: unknown): void => {
-    settle(reason instanceof ConnectError ? reason : neighbourError(Code.Internal, `${nameOf(method)} could not be called`, reason));
+    settle(reason instanceof ConnectError ? reason : neighbourError(`${nameOf(method)} could not be called`, reason));
     call.cancelWithStatus(grpc.status.CANCELLED, "cancelled by the caller");
   };
   const onAbort = (): void => {
@@ -69,16 +70,16 @@ export function startCall<I extends DescMessage, O extends DescMessage>(
     call.cancelWithStatus(isDeadline ? grpc.status.DEADLINE_EXCEEDED : grpc.status.CANCELLED, "given up by the caller");
   };
 
-  call.start(headersToMetadata(options.header), {
-    onReceiveMetadata(metadata) {
-      copyHeaders(metadataToHeaders(metadata), header);
+  call.start(metadata, {
+    onReceiveMetadata(received) {
+      copyHeaders(metadataToHeaders(received), header);
       answered.resolve();
     },
     onReceiveMessage(bytes: Buffer) {
       try {
         ahead = parse(bytes);
       } catch (error) {
-        return cancel(neighbourError(Code.Internal, `${nameOf(method)} answered with what is no ${method.output.typeName}`, error));
+        return cancel(neighbourError(`${nameOf(method)} answered with what is no ${method.output.typeName}`, error));
       }
       if (reading !== undefined) reading.resolve(takeAhead());
     },
@@ -152,9 +153,17 @@ function failureOf(status: grpc.StatusObject, header: Headers, method: DescMetho
   return own;
 }
 
-/** An error of the call that is neither its handler's nor its caller's word, so nobody's to see. */
-function neighbourError(code: Code, message: string, cause: unknown): ConnectError {
-  const error = new ConnectError(message, code, undefined, undefined, cause);
+function sendable(header: Headers, method: DescMethod): grpc.Metadata {
+  try {
+    return headersToMetadata(header);
+  } catch (error) {
+    throw neighbourError(`${nameOf(method)} could not be called`, error);
+  }
+}
+
+/** An error that is neither the handler's nor the caller's word, so nobody's to see. */
+function neighbourError(message: string, cause: unknown): ConnectError {
+  const error = new ConnectError(message, Code.Internal, undefined, undefined, cause);
   error.isWireError = true;
   return error;
 }

@@ -22,8 +22,15 @@ export function targetsConfig(serviceNames: readonly string[]): ConfigShape {
 
 /** Returns where services that listen on ports in a row, on this machine, are found, as those variables. */
 export function localTargets(serviceNames: readonly string[], host: string, basePort: number): NodeJS.ProcessEnv {
-  const address = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "[::1]" : host.includes(":") ? `[${host}]` : host;
+  const address = localAddress(host);
   return Object.fromEntries(serviceNames.map((name, index) => [targetVariable(name), `dns:///${address}:${basePort + index}`]));
+}
+
+/** Returns the address at which this machine reaches what listens on a host, as URLs and targets have it. */
+export function localAddress(host: string): string {
+  if (host === "0.0.0.0") return "127.0.0.1";
+  if (host === "::") return "[::1]";
+  return host.includes(":") ? `[${host}]` : host;
 }
 
 /** Opens a transport to each neighbour. */

@@ -20,7 +20,8 @@ export const currentCall: Interceptor = (next) => async (req) => {
   ]);
   for (const name of passedOnHeaders) {
     const value = req.header.get(name);
-    if (value !== null) passedOn.set(name, value);
+    // Metadata is printable ASCII (gRPC over HTTP/2, Custom-Metadata); HTTP lets more through.
+    if (value !== null && /^[ -~]*$/.test(value)) passedOn.set(name, value);
   }
   const call = { requestId, traceId, passedOn, deadlineMs: req.contextValues.get(deadlineKey), signal: req.signal };
   const response = await wrapResponse(
