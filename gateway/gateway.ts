@@ -35,7 +35,6 @@ export const gatewayConfig = {
  * for nobody.
  */
 export function createGateway(serviceNames: readonly string[]): Component {
-  const neighbours: Neighbours = Object.fromEntries(serviceNames.map((name) => [name, contractsOf(name)]));
   return {
     name: "gateway",
     config: { ...gatewayConfig, ...targetsConfig(serviceNames) },
@@ -43,6 +42,7 @@ export function createGateway(serviceNames: readonly string[]): Component {
       const { env, common, registry } = runtime;
       const config = readConfig(gatewayConfig, env);
       const log = runtime.log.child({ service: "gateway" });
+      const neighbours: Neighbours = Object.fromEntries(serviceNames.map((name) => [name, contractsOf(name)]));
       const transports = openTransports(neighbours, runtime);
       const shutdown = createShutdown("the gateway");
       const options = {

@@ -61,6 +61,7 @@ function dependencyProblem(file: string, specifier: string): string | undefined 
   while (!manifests.has(folder)) folder = dirname(folder);
   const manifest = manifests.get(folder);
   const name = packageOf(specifier);
+  if (folder === "." && packages.has(name)) return undefined; // npm links every workspace at the root
   const known = { ...manifest?.dependencies, ...manifest?.optionalDependencies, ...(folder === "." && manifest?.devDependencies) };
   return name in known || name === manifest?.name ? undefined : `is not among the dependencies of ${join(folder, "package.json")}`;
 }

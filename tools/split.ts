@@ -57,7 +57,8 @@ export async function splitProcesses(
   } catch {
     await stop(1); // it said why itself
   }
-  onReady(new Map([...ports, ["gateway", readConfig(gatewayConfig, process.env).PARLEY_GATEWAY_PORT]]), adminPorts);
+  const shownAdminPorts = new Map([...adminPorts].map(([name, port]) => [` of ${name}`, port]));
+  onReady(new Map([...ports, ["gateway", readConfig(gatewayConfig, process.env).PARLEY_GATEWAY_PORT]]), shownAdminPorts);
 }
 
 function supervise(name: string, env: NodeJS.ProcessEnv): SupervisedProcess {

@@ -13,7 +13,7 @@ if (process.argv.includes("--split")) {
 } else {
   const loaded = await Promise.all(Object.values(services).map((load) => load()));
   await serve([...loaded, createGateway(names)], ({ ports }) => {
-    announce(ports, new Map([["admin", readConfig(commonConfig, process.env).PARLEY_ADMIN_BASE_PORT]]));
+    announce(ports, new Map([["", readConfig(commonConfig, process.env).PARLEY_ADMIN_BASE_PORT]]));
   });
 }
 
@@ -24,7 +24,7 @@ function announce(ports: ReadonlyMap<string, number>, adminPorts: ReadonlyMap<st
     ...[...ports].map(([name, port]) =>
       name === "gateway" ? [name, `http://${shown}:${port}`, "REST, Connect, gRPC-Web, gRPC"] : [name, `${shown}:${port}`, "gRPC"],
     ),
-    ...[...adminPorts].map(([name, port]) => [name, `http://${shown}:${port}`, "/livez /readyz /metrics"]),
+    ...[...adminPorts].map(([name, port]) => [`admin${name}`, `http://${shown}:${port}`, "/livez /readyz /metrics"]),
   ];
   const widths = [0, 1].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   const table = rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  "));

@@ -1,6 +1,7 @@
 import { type DescMethod, type DescService, getOption, hasOption } from "@bufbuild/protobuf";
 import { durationMs, MethodOptions_IdempotencyLevel as IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { Access, access, deadline } from "@parley/gen/parley/options/v1/options_pb.js";
+import { StartError } from "../start-error.ts";
 
 /** What a unary method may take where its contract states nothing, in milliseconds. */
 const defaultDeadlineMs = 10_000;
@@ -10,14 +11,14 @@ export const accessOf: (method: DescMethod) => readonly Access[] = once((method)
   isOurs(method.parent) ? getOption(method, access) : [Access.PUBLIC],
 );
 
-/** Throws an error that names each method whose contract states no access. */
+/** Throws StartError, naming each method whose contract states no access. */
 export function assertAccessStated(contracts: readonly DescService[]): void {
   const missing = contracts
     .flatMap((contract) => contract.methods)
     .filter((method) => accessOf(method).length === 0 || accessOf(method).includes(Access.UNSPECIFIED))
     .map((method) => `${method.parent.typeName}.${method.name}`);
   if (missing.length > 0) {
-    throw new Error(`no access stated for ${missing.join(", ")}: add option (parley.options.v1.access) to the contract`);
+    throw new StartError(`no access stated for ${missing.join(", ")}: add option (parley.options.v1.access) to the contract`);
   }
 }
 

@@ -2,6 +2,7 @@ import type { DescService } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 import type { Registry } from "prom-client";
 import { type CommonConfig, type ConfigShape, readConfig, target } from "../config.ts";
+import { StartError } from "../start-error.ts";
 import { clientInterceptors } from "./interceptors/all.ts";
 import { openTransport } from "./transport.ts";
 
@@ -52,7 +53,8 @@ export function openTransports(
   return {
     get(serviceName) {
       const transport = transports.get(serviceName);
-      if (transport === undefined) throw new Error(`${serviceName} is not among the neighbours`);
+      if (transport === undefined)
+        throw new StartError(`${serviceName} is called, but is not among the neighbours of the service that calls it`);
       return transport;
     },
     close() {

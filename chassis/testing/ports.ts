@@ -2,7 +2,8 @@ import { createServer } from "node:net";
 
 // A range for each test worker, below the ports that the kernel gives out by itself (32768 upward).
 const range = { first: 20_000 + (Number(process.env["VITEST_POOL_ID"] ?? 0) % 10) * 1_000, size: 1_000 };
-let next = 0;
+// Two runs of the tests at once begin at different places.
+let next = (process.pid * 20) % range.size;
 
 /** Returns the first of `count` ports in a row that are free on the loopback interface, and were not returned lately. */
 export async function findFreePorts(count: number): Promise<number> {
