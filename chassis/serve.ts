@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { setLogger } from "@grpc/grpc-js";
 import type { Logger } from "pino";
@@ -9,6 +10,9 @@ import type { Component, RunningComponent } from "./service.ts";
 import { onStopSignal } from "./signals.ts";
 import { listenError, StartError } from "./start-error.ts";
 import { createLogger } from "./telemetry/log.ts";
+
+/** Time that the last answers have to reach their clients when the time to drain is over. */
+const flushMs = 1_000;
 
 /** A process whose components serve. */
 export interface RunningProcess {
@@ -62,12 +66,19 @@ export async function startProcess(
     ports,
     log,
     async stop() {
+      const drains: Promise<void>[] = [];
       ready = false;
       for (const component of running) component.setServing(false);
       await delay(common.PARLEY_DRAIN_DELAY);
       const giveUp = AbortSignal.timeout(common.PARLEY_DRAIN_TIMEOUT);
-      // In reverse: what the gateway has accepted still finds the services.
-      for (const component of running.toReversed()) await component.drain(giveUp);
+      const flushed = once(giveUp, "abort").then(() => delay(flushMs));
+      // In reverse: what the gateway has accepted still finds the services. When time is up, all at once.
+      for (const component of running.toReversed()) {
+        const drained = component.drain(giveUp);
+        if (!giveUp.aborted) await Promise.race([drained, once(giveUp, "abort")]);
+        drains.push(drained);
+      }
+      await Promise.race([Promise.all(drains), flushed]);
       admin.close();
     },
   };
@@ -99,6 +110,6 @@ export async function serve(components: readonly Component[], onReady: (running:
     process.exit(1);
   });
   running.log.info({ ports: Object.fromEntries(running.ports) }, "ready");
-  process.send?.("ready");
+  if (process.connected) process.send?.("ready");
   onReady(running);
 }

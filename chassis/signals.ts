@@ -12,5 +12,7 @@ export function onStopSignal({ stop, kill }: { stop: (signal: string) => void; k
     } else if (nowMs - stoppedMs > sameSignalMs) kill();
   };
   process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
+  if (process.send === undefined) return; // it was started without a channel
   if (process.connected) process.once("disconnect", () => onSignal("disconnect"));
+  else onSignal("disconnect");
 }

@@ -90,9 +90,10 @@ export async function openOnePort(options: {
       for (const socket of undecided) socket.destroy();
       for (const session of sessions) session.close();
       await delay(lateRequestMs, undefined, { signal: giveUp }).catch(() => {});
-      for (let cutMs = flushMs; sockets.size > 0 && cutMs > 0; await delay(sweepMs)) {
+      let cutMs = Number.POSITIVE_INFINITY;
+      for (; sockets.size > 0 && performance.now() < cutMs; await delay(sweepMs)) {
         http1.closeIdleConnections();
-        if (giveUp.aborted) cutMs -= sweepMs;
+        if (giveUp.aborted) cutMs = Math.min(cutMs, performance.now() + flushMs);
       }
       for (const socket of sockets) socket.destroy();
       http1.close();

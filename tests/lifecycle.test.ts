@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { connect as connectHttp2 } from "node:http2";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
@@ -238,6 +239,33 @@ test("with --split each part is a process of its own, started again when it dies
   const all = [...pids, ...(await pidsOf(suite.process.pid!))];
   expect(await suite.stop()).toBe(0);
   expect(all.filter(isRunning)).toEqual([]);
+});
+
+test("with --split a part that is frozen does not keep the rest from stopping", async () => {
+  const suite = await startSuite({ args: ["--split"], env: { PARLEY_DRAIN_TIMEOUT: "100ms" } });
+  const pids = await pidsOf(suite.process.pid!);
+  process.kill(pids[0]!, "SIGSTOP");
+  expect(await suite.stop()).toBe(0);
+  expect(pids.filter(isRunning)).toEqual([]);
+});
+
+test("what is in progress when the time to drain is over ends with UNAVAILABLE, on every hop", async () => {
+  const suite = await startSuite({ env: { PARLEY_DRAIN_TIMEOUT: "100ms" } });
+  // Readers that read nothing, so that their answers cannot be delivered.
+  const stalled = [suite.gatewayUrl, `http://${suite.grpcAddress}`].map((url) => {
+    const session = connectHttp2(url, { settings: { initialWindowSize: 0 } });
+    session.on("error", () => {});
+    const stream = session.request({
+      ":method": "POST",
+      ":path": "/parley.greeter.v1.GreeterService/Hello",
+      "content-type": "application/grpc",
+      te: "trailers",
+    });
+    stream.on("error", () => {}).end(Buffer.alloc(5));
+    return once(stream, "response");
+  });
+  await Promise.all(stalled);
+  expect(await suite.stop()).toBe(0);
 });
 
 test("with --split the parts end when their parent is killed", async () => {

@@ -10,6 +10,9 @@ import { gatewayConfig } from "@parley/gateway/gateway.ts";
 /** How long to wait before a process that died is started again: twice as long each time, until it was up for `steadyMs`. */
 const backoffMs = { first: 100, atMost: 5_000, steadyMs: 10_000 };
 
+/** Time beyond `PARLEY_DRAIN_TIMEOUT` after which what has not stopped, frozen perhaps, is killed. */
+const graceMs = 2_000;
+
 /** A process of the suite that is started again when it dies. */
 interface SupervisedProcess {
   /** Resolves when it serves for the first time; rejects where it cannot start. */
@@ -21,7 +24,8 @@ interface SupervisedProcess {
 
 /**
  * Runs each service and the gateway as a process of its own. One that dies is started again; one
- * signal stops all, the gateway first, and a second one kills them. They end when this one dies.
+ * signal stops all, the gateway first, and a second one kills them. One that does not stop in
+ * time is killed. They end when this one dies.
  */
 export async function splitProcesses(
   services: readonly string[],
@@ -41,14 +45,19 @@ export async function splitProcesses(
       PARLEY_ADMIN_BASE_PORT: String(adminPorts.get(name)),
     }),
   );
+  const killAll = (): void => {
+    for (const one of parts) one.kill();
+  };
   const stop = async (exitCode: number): Promise<void> => {
+    const kill = setTimeout(killAll, base.PARLEY_DRAIN_TIMEOUT + base.PARLEY_DRAIN_DELAY * parts.length + graceMs);
     for (const one of parts.toReversed()) await one.stop();
+    clearTimeout(kill);
     process.exit(exitCode);
   };
   onStopSignal({
     stop: () => stop(0),
     kill() {
-      for (const one of parts) one.kill();
+      killAll();
       process.exit(1);
     },
   });
