@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { StartError } from "./start-error.ts";
 
 /** The variables of one part of a process, by their `PARLEY_*` names. Each is made by a function below, which describes it. */
 export type ConfigShape = Readonly<Record<string, z.ZodType>>;
@@ -21,7 +22,7 @@ export const commonConfig = {
 export type CommonConfig = Config<typeof commonConfig>;
 
 /** Thrown by readConfig: one line for each variable that is wrong. */
-export class ConfigError extends Error {
+export class ConfigError extends StartError {
   override name = "ConfigError";
 }
 

@@ -4,11 +4,11 @@ import { setLogger } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { collectDefaultMetrics, Registry } from "prom-client";
 import { openAdmin } from "./admin.ts";
-import { ConfigError, type ConfigShape, commonConfig, readConfig } from "./config.ts";
+import { type ConfigShape, commonConfig, readConfig } from "./config.ts";
 import { localTargets } from "./rpc/transports.ts";
 import type { Component, RunningComponent } from "./service.ts";
 import { onStopSignal } from "./signals.ts";
-import { listenError, StartError } from "./start-error.ts";
+import { exitOnStartError, listenError } from "./start-error.ts";
 import { createLogger } from "./telemetry/log.ts";
 
 /** Time that the last answers have to reach their clients when the time to drain is over. */
@@ -91,22 +91,21 @@ export async function startProcess(
  * stops when the parent is gone.
  */
 export async function serve(components: readonly Component[], onReady: (running: RunningProcess) => void = () => {}): Promise<void> {
-  const running = await startProcess(components).catch((error: unknown) => {
-    if (!(error instanceof ConfigError || error instanceof StartError)) throw error;
-    process.stderr.write(`${error.message}\n`);
-    process.exit(1);
-  });
+  const running = await startProcess(components).catch(exitOnStartError);
+  const names = components.map(({ name }) => name);
+  process.stdout.on("error", () => {}); // as for the log: who started us may have stopped reading
   onStopSignal({
     async stop(signal) {
-      running.log.info({ signal }, "draining; a second signal ends the process at once");
+      running.log.info({ signal, components: names }, "draining; a second signal ends the process at once");
       await running.stop();
-      running.log.info("stopped");
+      running.log.info({ components: names }, "stopped");
       process.exit(0);
     },
     kill: () => process.exit(1),
   });
   process.on("uncaughtException", (error) => {
-    running.log.fatal({ err: error }, "uncaught exception");
+    // Not as fatal, which waits for the log to be flushed: nobody may be reading it.
+    running.log.error({ err: error }, "uncaught exception");
     process.exit(1);
   });
   running.log.info({ ports: Object.fromEntries(running.ports) }, "ready");

@@ -3,6 +3,13 @@ export class StartError extends Error {
   override name = "StartError";
 }
 
+/** Ends a process that cannot start: tells whoever started it why, or throws what they cannot help. */
+export function exitOnStartError(error: unknown): never {
+  if (!(error instanceof StartError)) throw error;
+  process.stderr.write(`${error.message}\n`);
+  process.exit(1);
+}
+
 /** Returns what to tell when a port cannot be listened on: the port, and the variable that changes it. */
 export function listenError(error: unknown, port: number, variable: string): unknown {
   const text = String(error);

@@ -1,11 +1,18 @@
-import type { Interceptor, MethodImplSpec } from "@connectrpc/connect";
-import { createUniversalMethodHandler, type UniversalHandler } from "@connectrpc/connect/protocol";
+import { Code, ConnectError, type Interceptor, type MethodImplSpec } from "@connectrpc/connect";
+import { createUniversalMethodHandler, type UniversalHandler, type UniversalHandlerFn } from "@connectrpc/connect/protocol";
 import { createHandlerFactory as createConnectFactory } from "@connectrpc/connect/protocol-connect";
-import { createHandlerFactory as createGrpcFactory } from "@connectrpc/connect/protocol-grpc";
+import { createHandlerFactory as createGrpcFactory, setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { createHandlerFactory as createGrpcWebFactory } from "@connectrpc/connect/protocol-grpc-web";
 import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
 import type { Shutdown } from "@parley/chassis/rpc/shutdown.ts";
 import { types } from "./contracts.ts";
+
+/** Answers a gRPC or gRPC-Web call of a method that there is not, as their clients expect it: with a status. */
+export const unknownMethod: UniversalHandlerFn = async (request) => {
+  const { pathname } = new URL(request.url);
+  const header = new Headers({ "content-type": request.header.get("content-type") ?? "" });
+  return { status: 200, header: setTrailerStatus(header, new ConnectError(`there is no method ${pathname}`, Code.Unimplemented)) };
+};
 
 /** setTimeout fires at once above this many milliseconds; a longer timeout is refused. */
 const maxTimeoutMs = 2 ** 31 - 1;

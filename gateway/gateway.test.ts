@@ -9,6 +9,7 @@ import { failureOf } from "@parley/chassis/testing/failure.ts";
 import { callAndVanish, callRaw, grpcFrame } from "@parley/chassis/testing/raw-grpc.ts";
 import { Code as RpcCode } from "@parley/gen/google/rpc/code_pb.js";
 import { BadRequestSchema, ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
+import { GreeterService } from "@parley/gen/parley/greeter/v1/greeter_pb.js";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { openTestGateway } from "./testing.ts";
@@ -230,6 +231,15 @@ describe("bad input is refused with a word of why, and the next call works:", ()
     const { url } = await openTestGateway();
     expect(await callRaw(url, echoPath, body)).toBe(status);
     expect(await callRaw(url, echoPath, grpcFrame(Buffer.from([10, 1, 97])))).toBe(RpcCode.OK);
+  });
+
+  test.each(["gRPC", "gRPC-Web over HTTP/1.1"])("a method that there is not, over %s", async (name) => {
+    const { url } = await openTestGateway();
+    const client = createClient(GreeterService, transports[name]!(url));
+    expect(await failureOf(client.hello({}))).toMatchObject({
+      code: Code.Unimplemented,
+      rawMessage: `there is no method /${GreeterService.typeName}/Hello`,
+    });
   });
 
   test("a client that disappears in the midst of a stream", async () => {

@@ -8,7 +8,7 @@ import { type Neighbours, openTransports, targetsConfig } from "@parley/chassis/
 import type { Component } from "@parley/chassis/service.ts";
 import { listenError } from "@parley/chassis/start-error.ts";
 import { z } from "zod";
-import { createConnectHandlers } from "./connect.ts";
+import { createConnectHandlers, unknownMethod } from "./connect.ts";
 import { contractsOf } from "./contracts.ts";
 import { answerCors } from "./cors.ts";
 import { answer, limitBodyTime, type NodeRequest, type NodeResponse } from "./node-handler.ts";
@@ -67,7 +67,8 @@ export function createGateway(serviceNames: readonly string[]): Component {
         if (!sendsStream) limitBodyTime(request, response, config.PARLEY_GATEWAY_BODY_TIMEOUT);
         const { remoteAddress, remotePort } = request.socket;
         const contextValues = createContextValues().set(peerKey, `${remoteAddress}:${remotePort}`);
-        void answer(request, response, { handler: found ?? rest, contextValues, log });
+        const isGrpc = request.headers["content-type"]?.startsWith("application/grpc") === true;
+        void answer(request, response, { handler: found ?? (isGrpc ? unknownMethod : rest), contextValues, log });
       };
       const listener = await openOnePort({
         host: common.PARLEY_HOST,

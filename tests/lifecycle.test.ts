@@ -18,8 +18,11 @@ import { startSuite } from "./suite.ts";
 const root = join(import.meta.dirname, "..");
 
 /** Runs a script of the suite to its end. */
-async function run(script: string, env: NodeJS.ProcessEnv): Promise<{ code: number | null; errors: string }> {
-  const child = spawn(process.execPath, [join(root, script)], { env: { ...process.env, ...env }, stdio: ["ignore", "ignore", "pipe"] });
+async function run(script: string, env: NodeJS.ProcessEnv, ...args: string[]): Promise<{ code: number | null; errors: string }> {
+  const child = spawn(process.execPath, [join(root, script), ...args], {
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
   let errors = "";
   child.stderr.on("data", (chunk) => (errors += chunk));
   const [code] = await once(child, "close");
@@ -219,6 +222,29 @@ test("wrong variables are told all at once, a line each", async () => {
     'PARLEY_GATEWAY_PORT: "http" is wrong; expected a port, 1 to 65535',
     'PARLEY_LOG_LEVEL: "loud" is wrong; expected trace, debug, info, warn, error or silent',
   ]);
+});
+
+test("arguments that it does not know are refused, and variables that it does not know are told", async () => {
+  const { code, errors } = await run("tools/start.ts", {}, "--splitt");
+  expect(code).toBe(1);
+  expect(errors).toMatch(/^Unknown option '--splitt'.*\nusage: npm start \[-- --split\]\n$/s);
+  const suite = await startSuite({ env: { PARLEY_CORS_ORIGIN: "http://localhost:5173" } });
+  expect(suite.errors).toEqual(["PARLEY_CORS_ORIGIN is no variable of the suite: npm run config lists them"]);
+  expect(await suite.stop()).toBe(0);
+});
+
+test("wrong variables are told with --split too", async () => {
+  expect(await run("tools/start.ts", { PARLEY_DRAIN_TIMEOUT: "15" }, "--split")).toEqual({
+    code: 1,
+    errors: 'PARLEY_DRAIN_TIMEOUT: "15" is wrong; expected a duration such as 500ms, 15s or 5m, at most 24 days\n',
+  });
+});
+
+test("it goes on when nobody reads its output any more, and still stops", async () => {
+  const suite = await startSuite();
+  suite.process.stdout?.destroy();
+  for (let call = 0; call < 10; call++) expect((await fetch(`${suite.gatewayUrl}/api/hello`)).status).toBe(200);
+  expect(await suite.stop()).toBe(0);
 });
 
 test("a gateway on its own is told which service it cannot find", async () => {

@@ -1,20 +1,46 @@
 // Starts the suite: every service and the gateway in this process or, with --split, each as a
 // process of its own.
+import { parseArgs } from "node:util";
 import { commonConfig, readConfig } from "@parley/chassis/config.ts";
 import { localAddress } from "@parley/chassis/rpc/transports.ts";
 import { serve } from "@parley/chassis/serve.ts";
+import { exitOnStartError, StartError } from "@parley/chassis/start-error.ts";
 import { createGateway } from "@parley/gateway/gateway.ts";
 import { services } from "../services/all.ts";
 import { splitProcesses } from "./split.ts";
 
 const names = Object.keys(services);
-if (process.argv.includes("--split")) {
-  await splitProcesses(names, announce);
-} else {
-  const loaded = await Promise.all(Object.values(services).map((load) => load()));
-  await serve([...loaded, createGateway(names)], ({ ports }) => {
-    announce(ports, new Map([["", readConfig(commonConfig, process.env).PARLEY_ADMIN_BASE_PORT]]));
-  });
+const loaded = await Promise.all(Object.values(services).map((load) => load()));
+const components = [...loaded, createGateway(names)];
+try {
+  const { split } = parseArguments();
+  warnOfUnknown(components.flatMap(({ config }) => Object.keys(config)));
+  if (split) await splitProcesses(names, announce);
+  else {
+    await serve(components, ({ ports }) => {
+      announce(ports, new Map([["", readConfig(commonConfig, process.env).PARLEY_ADMIN_BASE_PORT]]));
+    });
+  }
+} catch (error) {
+  exitOnStartError(error);
+}
+
+function parseArguments(): { split: boolean } {
+  try {
+    const { values } = parseArgs({ options: { split: { type: "boolean", default: false } } });
+    return values;
+  } catch (error) {
+    throw new StartError(`${error instanceof Error ? error.message : error}\nusage: npm start [-- --split]`);
+  }
+}
+
+/** A variable that nobody reads is likely misspelt. */
+function warnOfUnknown(variables: readonly string[]): void {
+  const known = new Set([...Object.keys(commonConfig), ...variables]);
+  for (const name of Object.keys(process.env)) {
+    if (name.startsWith("PARLEY_") && !known.has(name))
+      process.stderr.write(`${name} is no variable of the suite: npm run config lists them\n`);
+  }
 }
 
 /** Prints what runs where, and two commands to try. */

@@ -8,9 +8,21 @@ export async function createLogger(level: string): Promise<Logger> {
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
+      serializers: { err: errorFields },
     },
-    process.stdout.isTTY ? await prettyStream() : pino.destination(1),
+    process.stdout.isTTY ? await prettyStream() : standardOutput(),
   );
+}
+
+/** A log that nobody reads any more, as when it goes to a pipe that was closed, is no reason to stop serving. */
+function standardOutput(): DestinationStream {
+  return pino.destination(1).on("error", () => {});
+}
+
+/** The stack, which holds its causes', without the fields of the error: they may be messages with bytes. */
+function errorFields(error: Error): Record<string, unknown> {
+  const { type, message, stack } = pino.stdSerializers.err(error);
+  return { type, message, stack };
 }
 
 async function prettyStream(): Promise<DestinationStream> {
