@@ -6,19 +6,18 @@ import { ErrorInfoSchema, RetryInfoSchema } from "@parley/gen/google/rpc/error_d
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { Registry } from "prom-client";
 import { expect, onTestFinished, test } from "vitest";
-import { echo } from "../testing/echo.ts";
+import type { echo } from "../testing/echo.ts";
 import { eventually } from "../testing/eventually.ts";
 import { failureOf } from "../testing/failure.ts";
-import { openTestServer, openTestTransport } from "../testing/rpc.ts";
+import { openTestEcho, openTestTransport } from "../testing/rpc.ts";
 import { detach } from "./current-call.ts";
-import { implement } from "./implement.ts";
 import { clientInterceptors } from "./interceptors/all.ts";
 import { currentCall } from "./interceptors/current-call.ts";
 
 type EchoClient = Client<typeof EchoService>;
 
-async function openEcho(handlers: Partial<typeof echo> = {}) {
-  return openTestServer([implement(EchoService, { ...echo, ...handlers })]);
+async function openServerOf(handlers: Partial<typeof echo> = {}) {
+  return (await openTestEcho(handlers)).server;
 }
 
 function clientOf(...servers: { port: number }[]): EchoClient {
@@ -33,15 +32,15 @@ function clientOf(...servers: { port: number }[]): EchoClient {
 
 /** An echo service, a client of it, and the client's metrics. */
 async function openMeasured(handlers: Partial<typeof echo>) {
-  const { port } = await openEcho(handlers);
+  const { port } = await openServerOf(handlers);
   const registry = new Registry();
   return { registry, client: createClient(EchoService, openTestTransport([port], [], clientInterceptors({ registry }))) };
 }
 
 /** A service A whose echo calls the echo of a service B, and a client of A. */
 async function openTwo(behindA: (client: EchoClient, context: HandlerContext) => Promise<unknown>, atB: (typeof echo)["echo"]) {
-  const b = clientOf(await openEcho({ echo: atB }));
-  const server = await openEcho({
+  const b = clientOf(await openServerOf({ echo: atB }));
+  const server = await openServerOf({
     async echo(_request, context) {
       await behindA(b, context);
       return {};
@@ -54,7 +53,7 @@ test("calls are spread evenly over all addresses of a target", async () => {
   const calls = [0, 0, 0];
   const servers = await Promise.all(
     calls.map((_, index) =>
-      openEcho({
+      openServerOf({
         echo: () => {
           calls[index]!++;
           return {};
@@ -78,7 +77,7 @@ test("a method that may be repeated is tried three times while it is UNAVAILABLE
     if (++attempts < 3) throw new ConnectError("not now", Code.Unavailable);
     return { text: "at last" };
   };
-  const client = clientOf(await openEcho({ echo: failTwice, echoOnce: failTwice }));
+  const client = clientOf(await openServerOf({ echo: failTwice, echoOnce: failTwice }));
   expect((await client.echo({})).text).toBe("at last");
   expect(attempts).toBe(3);
   attempts = 0;
@@ -91,7 +90,7 @@ test.each([Code.Internal, Code.DeadlineExceeded, Code.ResourceExhausted])(
   async (code) => {
     let attempts = 0;
     const client = clientOf(
-      await openEcho({
+      await openServerOf({
         echo: () => {
           attempts++;
           throw new ConnectError("no", code);
@@ -106,7 +105,7 @@ test.each([Code.Internal, Code.DeadlineExceeded, Code.ResourceExhausted])(
 test("a target that keeps failing is not burdened with retries", async () => {
   let attempts = 0;
   const client = clientOf(
-    await openEcho({
+    await openServerOf({
       echo: () => {
         attempts++;
         throw new ConnectError("down", Code.Unavailable);
@@ -118,7 +117,7 @@ test("a target that keeps failing is not burdened with retries", async () => {
 });
 
 test("a replica that dies is left out, and calls that may be repeated do not notice", async () => {
-  const servers = await Promise.all([openEcho(), openEcho()]);
+  const servers = await Promise.all([openServerOf(), openServerOf()]);
   const client = clientOf(...servers);
   for (let call = 0; call < 10; call++) await client.echo({});
   const dying = servers[0]!.drain(AbortSignal.abort());
@@ -127,7 +126,7 @@ test("a replica that dies is left out, and calls that may be repeated do not not
 });
 
 test("a target that cannot be reached is UNAVAILABLE, and its address is not told", async () => {
-  const server = await openEcho();
+  const server = await openServerOf();
   await server.drain(AbortSignal.abort());
   const error = await failureOf(clientOf(server).echoOnce({}));
   expect(error).toMatchObject({ code: Code.Unavailable, rawMessage: "parley.testing.v1.EchoService cannot be reached; try again" });
@@ -173,7 +172,7 @@ test("a request that cannot be encoded is the caller's fault, and says so in the
 });
 
 test("an error of the caller's own stream of requests ends the call with it", async () => {
-  const client = clientOf(await openEcho());
+  const client = clientOf(await openServerOf());
   async function* requests() {
     yield { text: "a" };
     throw new ConnectError("no more", Code.DataLoss);
@@ -232,7 +231,7 @@ test("a call that is cancelled takes its own calls with it", async () => {
 test("a stream's own calls belong to its call too", async () => {
   const headers = Promise.withResolvers<Headers>();
   const b = clientOf(
-    await openEcho({
+    await openServerOf({
       echo: (_request, { requestHeader }) => {
         headers.resolve(requestHeader);
         return {};
@@ -240,7 +239,7 @@ test("a stream's own calls belong to its call too", async () => {
     }),
   );
   const client = clientOf(
-    await openEcho({
+    await openServerOf({
       async *repeat() {
         yield {};
         await b.echo({}); // in the second pull of the stream
@@ -319,7 +318,7 @@ test("a header to pass on that gRPC cannot carry is left out", async () => {
 });
 
 test.each(["", "has spaces", "x".repeat(129), "<script>"])("a request id that is no plain word is replaced: %j", async (given) => {
-  const client = clientOf(await openEcho());
+  const client = clientOf(await openServerOf());
   let answered = "";
   await client.echo({}, { headers: { "x-request-id": given }, onHeader: (header) => (answered = header.get("x-request-id") ?? "") });
   expect(answered).toMatch(/^[0-9a-f-]{36}$/);
@@ -362,7 +361,7 @@ test("a neighbour that is too busy makes its caller UNAVAILABLE, with the same d
 });
 
 test("a failure carries the request's id", async () => {
-  const client = clientOf(await openEcho());
+  const client = clientOf(await openServerOf());
   const error = await failureOf(client.echo({ ending: { code: 5 } }, { headers: { "x-request-id": "failed-1" } }));
   expect(error.metadata.get("x-request-id")).toBe("failed-1");
 });

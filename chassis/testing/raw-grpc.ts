@@ -1,4 +1,8 @@
 import { connect } from "node:http2";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import * as grpc from "@grpc/grpc-js";
+import { EchoRequestSchema, EchoResponseSchema } from "@parley/gen/parley/testing/v1/testing_pb.js";
+import { onTestFinished } from "vitest";
 
 /** Returns a gRPC frame (gRPC over HTTP/2, Length-Prefixed-Message), which may lie about its length. */
 export function grpcFrame(content: Buffer, { flags = 0, length = content.length } = {}): Buffer {
@@ -31,4 +35,34 @@ export async function callAndVanish(url: string, path: string, body: Buffer): Pr
   stream.on("error", () => {}).end(body);
   await new Promise((resolve) => stream.once("data", resolve));
   session.socket?.destroy();
+}
+
+/** A grpc-js client without anything of ours; it closes with the test. */
+export function openRawClient(port: number, options: grpc.ClientOptions = {}): grpc.Client {
+  const client = new grpc.Client(`127.0.0.1:${port}`, grpc.credentials.createInsecure(), options);
+  onTestFinished(() => client.close());
+  return client;
+}
+
+/** Calls the echo service by such a client. */
+export function rawEcho(client: grpc.Client, options: grpc.CallOptions = {}, metadata = new grpc.Metadata(), text = "hi") {
+  return new Promise<{ text: string; header: grpc.Metadata; trailer: grpc.Metadata }>((resolve, reject) => {
+    const header = Promise.withResolvers<grpc.Metadata>();
+    let answer = "";
+    client
+      .makeUnaryRequest(
+        "/parley.testing.v1.EchoService/Echo",
+        (bytes: Uint8Array) => Buffer.from(bytes),
+        (bytes: Buffer) => fromBinary(EchoResponseSchema, bytes),
+        toBinary(EchoRequestSchema, create(EchoRequestSchema, { text })),
+        metadata,
+        options,
+        (error, value) => {
+          if (error !== null) return reject(error);
+          answer = value?.text ?? "";
+        },
+      )
+      .on("metadata", header.resolve)
+      .on("status", async ({ metadata: trailer }) => resolve({ text: answer, header: await header.promise, trailer }));
+  });
 }

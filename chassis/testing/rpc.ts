@@ -1,14 +1,25 @@
 import type { DescService } from "@bufbuild/protobuf";
-import { createRouterTransport, type Interceptor, type ServiceImpl, type ServiceImplSpec, type Transport } from "@connectrpc/connect";
+import {
+  type Client,
+  createClient,
+  createRouterTransport,
+  type Interceptor,
+  type ServiceImpl,
+  type ServiceImplSpec,
+  type Transport,
+} from "@connectrpc/connect";
+import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { type Logger, pino } from "pino";
 import { Registry } from "prom-client";
 import { onTestFinished } from "vitest";
 import { createHealth, type HealthState } from "../rpc/health.ts";
+import { implement } from "../rpc/implement.ts";
 import { clientInterceptors, serverInterceptors } from "../rpc/interceptors/all.ts";
 import { internalError } from "../rpc/internal-error.ts";
 import { createReflection } from "../rpc/reflection.ts";
 import { openServer, type RpcServer, type ServerOptions } from "../rpc/server.ts";
 import { type OpenTransport, openTransport } from "../rpc/transport.ts";
+import { echo } from "./echo.ts";
 
 /** A gRPC server of a test's own, on any free port of the loopback interface; it stops with the test. */
 export interface TestServer extends RpcServer {
@@ -71,4 +82,14 @@ export function createTestLog(): { log: Logger; logs: Record<string, unknown>[] 
     { write: (line) => void logs.push(JSON.parse(line)) },
   );
   return { log, logs };
+}
+
+/** An echo service, some of whose handlers are the test's, and a client of it. */
+export async function openTestEcho(
+  handlers: Partial<typeof echo> = {},
+  overrides: Partial<ServerOptions> = {},
+): Promise<{ server: TestServer; client: Client<typeof EchoService>; url: string }> {
+  const server = await openTestServer([implement(EchoService, { ...echo, ...handlers })], overrides);
+  const client = createClient(EchoService, openTestTransport([server.port], [EchoService]));
+  return { server, client, url: `http://127.0.0.1:${server.port}` };
 }
