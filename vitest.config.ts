@@ -5,6 +5,7 @@ export default defineConfig({
     include: ["{chassis,gateway,tests,tools}/**/*.test.ts", "services/*/**/*.test.ts"],
     pool: "forks",
     maxWorkers: 2,
+    globalSetup: ["chassis/testing/postgres.ts"],
     testTimeout: 30_000,
     hookTimeout: 30_000,
   },

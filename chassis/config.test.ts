@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { bytes, ConfigError, duration, list, oneOf, port, readConfig, text } from "./config.ts";
+import { bytes, ConfigError, databaseUrl, duration, list, oneOf, port, readConfig, text } from "./config.ts";
 
 const schema = {
   PARLEY_PORT: port(8080, "A port"),
@@ -31,6 +31,13 @@ test.each([
   ["0s", 0],
 ])("the duration %s is %i ms", (value, ms) => {
   expect(readConfig(schema, { PARLEY_WAIT: value }).PARLEY_WAIT).toBe(ms);
+});
+
+test("a secret that is wrong is not shown", () => {
+  const shape = { PARLEY_ORDERS_DATABASE_URL: databaseUrl("orders") };
+  const read = (): unknown => readConfig(shape, { PARLEY_ORDERS_DATABASE_URL: "postgers://u:hunter2@h/d" });
+  expect(read).toThrow("PARLEY_ORDERS_DATABASE_URL: its value is wrong; expected a URL such as postgres://");
+  expect(read).not.toThrow("hunter2");
 });
 
 test("a list is split at commas", () => {

@@ -16,6 +16,7 @@ export const commonConfig = {
   PARLEY_DRAIN_DELAY: duration("0s", "Time between not ready and taking no more calls, for load balancers to notice"),
   PARLEY_REFLECTION: oneOf(["on", "off"], "on", "Whether services describe themselves to grpcurl and others by gRPC reflection"),
   PARLEY_MAX_MESSAGE_BYTES: bytes(4 * 1024 * 1024, "Largest message that a service or the gateway receives"),
+  PARLEY_DATA_DIR: text(".parley", "Folder of the embedded Postgres, which serves the databases that have no URL"),
   PARLEY_CONNECTION_AGE: duration("5m", "Age at which a gRPC connection is closed, so that clients find new replicas; varies by 10 %"),
   PARLEY_CONNECTION_AGE_GRACE: duration("30s", "Time that calls have to finish on a connection that reached its age"),
 } satisfies ConfigShape;
@@ -36,7 +37,8 @@ export function readConfig<Shape extends ConfigShape>(shape: Shape, env: NodeJS.
       .map(({ path, message }) => {
         const name = String(path[0]);
         const value = set[name];
-        return `${name}: ${value === undefined ? "is not set" : `"${value}" is wrong`}; expected ${message}`;
+        const shown = shape[name]?.meta()?.["secret"] === true ? "its value" : `"${value}"`;
+        return `${name}: ${value === undefined ? "is not set" : `${shown} is wrong`}; expected ${message}`;
       })
       .join("\n"),
   );
@@ -99,6 +101,15 @@ export function list(description: string, entry: z.ZodType<string, string> = z.s
     )
     .pipe(z.array(entry))
     .meta({ description, unit: "list" });
+}
+
+/** The URL of a service's database on a Postgres server of one's own; not set: an embedded one. Never shown: it holds a password. */
+export function databaseUrl(serviceName: string): z.ZodType<string | undefined> {
+  return z
+    .string()
+    .regex(/^postgres(ql)?:\/\/\S+$/, "a URL such as postgres://user:password@host/database?sslmode=verify-full")
+    .optional()
+    .meta({ description: `Database of ${serviceName}, on a Postgres 18 of yours`, unit: "URL", secret: true });
 }
 
 /** Where a service listens, as gRPC names targets: `dns:///greeter:50051`, `ipv4:10.0.0.1:50051,10.0.0.2:50051`. */

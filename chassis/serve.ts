@@ -5,6 +5,7 @@ import type { Logger } from "pino";
 import { collectDefaultMetrics, Registry } from "prom-client";
 import { openAdmin } from "./admin.ts";
 import { type ConfigShape, commonConfig, readConfig } from "./config.ts";
+import { startEmbeddedDatabases } from "./data/embedded-databases.ts";
 import { localTargets } from "./rpc/transports.ts";
 import type { Component, RunningComponent } from "./service.ts";
 import { onStopSignal } from "./signals.ts";
@@ -39,9 +40,10 @@ export async function startProcess(
   const shape: ConfigShape = Object.assign({}, commonConfig, ...components.map((component) => component.config));
   readConfig(shape, { ...localTargets(names, "localhost", 1), ...environment });
   const common = readConfig(commonConfig, environment);
-  const env = { ...localTargets(names, common.PARLEY_HOST, common.PARLEY_GRPC_BASE_PORT), ...environment };
-
   const log = await createLogger(common.PARLEY_LOG_LEVEL);
+  const databases = await startEmbeddedDatabases(components, { env: environment, dataDir: common.PARLEY_DATA_DIR, log });
+  const env = { ...localTargets(names, common.PARLEY_HOST, common.PARLEY_GRPC_BASE_PORT), ...environment, ...databases.env };
+
   setLogger({ error: (...text) => log.warn({ grpc: text.join(" ") }, "grpc-js") });
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
@@ -80,6 +82,7 @@ export async function startProcess(
       }
       await Promise.race([Promise.all(drains), flushed]);
       admin.close();
+      await databases.stop();
     },
   };
 }

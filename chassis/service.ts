@@ -2,7 +2,9 @@ import type { DescService } from "@bufbuild/protobuf";
 import { type Client, createClient, type ServiceImplSpec } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import type { Registry } from "prom-client";
-import { type CommonConfig, type Config, type ConfigShape, readConfig } from "./config.ts";
+import { type CommonConfig, type Config, type ConfigShape, databaseUrl, readConfig } from "./config.ts";
+import { type Database, type DatabaseDefinition, databaseConfig } from "./data/database.ts";
+import { loadMigrations, migrate } from "./data/migrations.ts";
 import { createHealth } from "./rpc/health.ts";
 import { serverInterceptors } from "./rpc/interceptors/all.ts";
 import { warmValidation } from "./rpc/interceptors/validation.ts";
@@ -10,13 +12,15 @@ import { internalError } from "./rpc/internal-error.ts";
 import { createReflection } from "./rpc/reflection.ts";
 import { openServer } from "./rpc/server.ts";
 import { type Neighbours, openTransports, targetsConfig } from "./rpc/transports.ts";
-import { listenError } from "./start-error.ts";
+import { listenError, StartError } from "./start-error.ts";
 
 /** What a process runs: a service, or the gateway. */
 export interface Component {
   readonly name: string;
   /** Its variables, beside the process's. */
   readonly config: ConfigShape;
+  /** The variable that says where its database is; undefined: it has none. */
+  readonly databaseVariable?: string | undefined;
   start(runtime: Runtime): Promise<RunningComponent>;
 }
 
@@ -44,34 +48,49 @@ export interface RunningComponent {
 }
 
 /** What the handlers of a service are made from. */
-export interface HandlerDependencies<Shape extends ConfigShape> {
+export interface HandlerDependencies<Shape extends ConfigShape, Schema> {
   readonly config: Config<Shape>;
   readonly log: Logger;
+  /** The service's own database. Throws StartError where the definition names none. */
+  readonly database: Database<Schema>;
   /** Returns the typed client of a contract that a neighbour serves. */
   client<Contract extends DescService>(neighbour: string, contract: Contract): Client<Contract>;
 }
 
 /** Defines a service: its name, which its own contracts carry as `parley.<name>.v1`, and what it consists of. */
-export function defineService<Shape extends ConfigShape>(definition: {
+export function defineService<Shape extends ConfigShape, Schema = never>(definition: {
   readonly name: string;
   /** Its own variables, beside those that every process has. */
   readonly config: Shape;
   /** The services that it calls. */
   readonly neighbours?: Neighbours;
+  readonly database?: DatabaseDefinition<Schema>;
   /** Pairs each contract that it serves with its handlers. */
-  readonly handlers: (dependencies: HandlerDependencies<Shape>) => readonly ServiceImplSpec[];
+  readonly handlers: (dependencies: HandlerDependencies<Shape, Schema>) => readonly ServiceImplSpec[];
 }): Component {
   const { name, neighbours = {} } = definition;
+  const databaseVariable = `PARLEY_${name.toUpperCase().replaceAll("-", "_")}_DATABASE_URL`;
   return {
     name,
-    config: { ...definition.config, ...targetsConfig(Object.keys(neighbours)) },
+    config: {
+      ...definition.config,
+      ...targetsConfig(Object.keys(neighbours)),
+      ...(definition.database && { [databaseVariable]: databaseUrl(name), ...databaseConfig }),
+    },
+    databaseVariable: definition.database && databaseVariable,
     async start(runtime) {
       const { env, common, registry, grpcPort } = runtime;
       const log = runtime.log.child({ service: name });
       const transports = openTransports(neighbours, runtime);
+      const database =
+        definition.database && (await openMigrated(definition.database, { name, url: env[databaseVariable] ?? "", env, log }));
       const implementations = definition.handlers({
         config: readConfig(definition.config, env),
         log,
+        get database() {
+          if (database === undefined) throw new StartError(`${name} uses a database, but its definition names none`);
+          return database;
+        },
         client: (neighbour, contract) => createClient(contract, transports.get(neighbour)),
       });
       const contracts = implementations.map(({ service }) => service);
@@ -96,8 +115,27 @@ export function defineService<Shape extends ConfigShape>(definition: {
         async drain(giveUp) {
           await server.drain(giveUp);
           transports.close();
+          await database?.close();
         },
       };
     },
   };
+}
+
+/** Brings a service's database to the schema of its code, and opens it. */
+async function openMigrated<Schema>(
+  definition: DatabaseDefinition<Schema>,
+  { name, url, env, log }: { name: string; url: string; env: NodeJS.ProcessEnv; log: Logger },
+): Promise<Database<Schema>> {
+  const config = readConfig(databaseConfig, env);
+  const options = {
+    url,
+    name,
+    poolSize: config.PARLEY_DB_POOL,
+    connectTimeoutMs: config.PARLEY_DB_CONNECT_TIMEOUT,
+    statementTimeoutMs: config.PARLEY_DB_STATEMENT_TIMEOUT,
+    idleInTransactionTimeoutMs: config.PARLEY_DB_IDLE_IN_TRANSACTION_TIMEOUT,
+  };
+  await migrate(options, await loadMigrations(definition.migrations), log);
+  return definition.open(options);
 }

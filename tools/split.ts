@@ -3,8 +3,11 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { commonConfig, readConfig } from "@parley/chassis/config.ts";
+import { startEmbeddedDatabases } from "@parley/chassis/data/embedded-databases.ts";
 import { localTargets } from "@parley/chassis/rpc/transports.ts";
+import type { Component } from "@parley/chassis/service.ts";
 import { onStopSignal } from "@parley/chassis/signals.ts";
+import { createLogger } from "@parley/chassis/telemetry/log.ts";
 import { gatewayConfig } from "@parley/gateway/gateway.ts";
 
 /** How long to wait before a process that died is started again: twice as long each time, until it was up for `steadyMs`. */
@@ -28,11 +31,14 @@ interface SupervisedProcess {
  * time is killed. They end when this one dies.
  */
 export async function splitProcesses(
-  services: readonly string[],
+  components: readonly Component[],
   onReady: (ports: ReadonlyMap<string, number>, adminPorts: ReadonlyMap<string, number>) => void,
 ): Promise<void> {
   const base = readConfig(commonConfig, process.env);
-  const names = [...services, "gateway"];
+  const names = components.map(({ name }) => name);
+  const services = names.filter((name) => name !== "gateway");
+  const log = await createLogger(base.PARLEY_LOG_LEVEL);
+  const databases = await startEmbeddedDatabases(components, { env: process.env, dataDir: base.PARLEY_DATA_DIR, log });
   const ports = new Map(services.map((name, index) => [name, base.PARLEY_GRPC_BASE_PORT + index]));
   const adminPorts = new Map(names.map((name, index) => [name, base.PARLEY_ADMIN_BASE_PORT + index]));
   const targets = localTargets(services, base.PARLEY_HOST, base.PARLEY_GRPC_BASE_PORT);
@@ -41,6 +47,7 @@ export async function splitProcesses(
     supervise(name, {
       ...targets,
       ...process.env,
+      ...databases.env,
       PARLEY_GRPC_BASE_PORT: String(ports.get(name) ?? base.PARLEY_GRPC_BASE_PORT),
       PARLEY_ADMIN_BASE_PORT: String(adminPorts.get(name)),
     }),
@@ -51,6 +58,7 @@ export async function splitProcesses(
   const stop = async (exitCode: number): Promise<void> => {
     const kill = setTimeout(killAll, base.PARLEY_DRAIN_TIMEOUT + base.PARLEY_DRAIN_DELAY * parts.length + graceMs);
     for (const one of parts.toReversed()) await one.stop();
+    await databases.stop();
     clearTimeout(kill);
     process.exit(exitCode);
   };

@@ -15,7 +15,7 @@ const components = [...loaded, createGateway(names)];
 try {
   const { split } = parseArguments();
   warnOfUnknown(components.flatMap(({ config }) => Object.keys(config)));
-  if (split) await splitProcesses(names, announce);
+  if (split) await splitProcesses(components, announce);
   else {
     await serve(components, ({ ports }) => {
       announce(ports, new Map([["", readConfig(commonConfig, process.env).PARLEY_ADMIN_BASE_PORT]]));

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { Kysely, PostgresDialect, type Transaction } from "kysely";
+import { Kysely, type PostgresCursor, PostgresDialect, type PostgresPoolClient, type PostgresQueryResult, type Transaction } from "kysely";
 import { DatabaseError, Pool, type PoolClient, types } from "pg";
+import { type ConfigShape, count, duration } from "../config.ts";
 import { findCurrentCall } from "../rpc/current-call.ts";
 import { untilAborted } from "../rpc/until-aborted.ts";
 
@@ -24,6 +25,25 @@ export interface DatabaseOptions {
   readonly statementTimeoutMs: number;
   /** How long a transaction may do nothing: a frozen one stops all who wait for its locks. */
   readonly idleInTransactionTimeoutMs: number;
+}
+
+/** The variables of every service with a database. */
+export const databaseConfig = {
+  PARLEY_DB_POOL: count(5, "Connections to its database that each service has at most"),
+  PARLEY_DB_CONNECT_TIMEOUT: duration("5s", "Time to connect to a database, or to wait for a free connection outside of a call"),
+  PARLEY_DB_STATEMENT_TIMEOUT: duration("5s", "Time that one statement may take"),
+  PARLEY_DB_IDLE_IN_TRANSACTION_TIMEOUT: duration("5s", "Time that a transaction may do nothing, holding its locks"),
+} satisfies ConfigShape;
+
+/** What a service says of its database: the shape of its tables, and the folder of its migrations. */
+export interface DatabaseDefinition<Schema> {
+  readonly migrations: URL;
+  open(options: DatabaseOptions): Database<Schema>;
+}
+
+/** Defines a service's database. */
+export function defineDatabase<Schema>({ migrations }: { readonly migrations: URL }): DatabaseDefinition<Schema> {
+  return { migrations, open: openDatabase<Schema> };
 }
 
 /** A service's own database. */
@@ -52,9 +72,10 @@ export function openDatabase<Schema>(options: DatabaseOptions): Database<Schema>
     idle_in_transaction_session_timeout: options.idleInTransactionTimeoutMs,
     types: { getTypeParser: (oid, format) => (oid === int8 ? BigInt : types.getTypeParser(oid, format)) },
   });
-  pool.on("error", () => {}); // an idle connection was lost: the pool makes another when it is needed
+  // A connection that is lost while idle, or between two statements, has nobody else to tell; the next statement fails.
+  pool.on("error", () => {}).on("connect", (client) => void client.on("error", () => {}));
   const db = new Kysely<Schema>({
-    dialect: new PostgresDialect({ pool: { options: {}, connect: () => connectInTime(pool), end: () => pool.end() } }),
+    dialect: new PostgresDialect({ pool: { options: {}, connect: async () => lend(await connectInTime(pool)), end: () => pool.end() } }),
   });
   return {
     db,
@@ -102,4 +123,22 @@ async function connectInTime(pool: Pool): Promise<PoolClient> {
     );
     throw error;
   }
+}
+
+/**
+ * Lends a connection to Kysely so that one that was lost does not go back to the pool: pg learns of
+ * that only when the socket closes, which is after the next call got it.
+ */
+function lend(client: PoolClient): PostgresPoolClient {
+  let lost = false;
+  function query<R>(text: string, parameters: readonly unknown[]): Promise<PostgresQueryResult<R>>;
+  function query<R>(cursor: PostgresCursor<R>): PostgresCursor<R>;
+  function query(text: unknown, parameters: readonly unknown[] = []): unknown {
+    if (typeof text !== "string") throw new Error("cursors are not used");
+    return client.query(text, [...parameters]).catch((error: unknown) => {
+      lost ||= isDatabaseLost(error);
+      throw error;
+    });
+  }
+  return { query, release: (destroy) => client.release(destroy === true || lost) };
 }

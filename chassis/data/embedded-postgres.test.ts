@@ -1,6 +1,6 @@
 import { fork } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client } from "pg";
@@ -10,9 +10,10 @@ import { eventually } from "../testing/eventually.ts";
 import { createTestLog } from "../testing/rpc.ts";
 import { startEmbeddedPostgres } from "./embedded-postgres.ts";
 
-/** A folder of the test's own, open to every user as temporary folders are not. */
-function makeDataDir(): string {
+/** A folder of the test's own, which the server's user may enter, unlike other temporary folders. */
+function makeDataDir(mode = 0o755): string {
   const dataDir = mkdtempSync("/var/tmp/parley-test-");
+  chmodSync(dataDir, mode);
   onTestFinished(() => rmSync(dataDir, { recursive: true, force: true }));
   return dataDir;
 }
@@ -59,6 +60,13 @@ test("a role needs its password, which is kept for this user alone", async () =>
   await expect(query(url.replace(/:[^:@]+@/, ":wrong@"), "SELECT 1")).rejects.toThrow("password authentication failed");
   await expect(query(url.replace(/:[^:@]+@/, "@"), "SELECT 1")).rejects.toThrow();
   expect(statSync(join(dataDir, "passwords.json")).mode & 0o777).toBe(0o600);
+});
+
+test.runIf(process.getuid?.() === 0)("where root's folder is closed to the server's user, its files are in /var/tmp", async () => {
+  const { postgres } = await start(makeDataDir(0o700));
+  onTestFinished(() => rmSync(postgres.directory, { recursive: true }));
+  expect(postgres.directory).toMatch(/^\/var\/tmp\/parley-[0-9a-f]{12}$/);
+  expect(await query(await postgres.ensureDatabase("orders"), "SELECT 1 AS one")).toEqual([{ one: 1 }]);
 });
 
 test("what is acknowledged is on disk", async () => {

@@ -33,6 +33,8 @@ type User = { readonly uid: number; readonly gid: number } | undefined;
 export interface EmbeddedPostgres {
   /** Where its files are. */
   readonly directory: string;
+  /** The URL of the server's own database, for whoever makes others. */
+  readonly superuserUrl: string;
   /**
    * Returns the URL of a service's database. It and its role are made where they are missing; the
    * role can connect to no other database.
@@ -68,12 +70,17 @@ export async function startEmbeddedPostgres({ dataDir, log }: { dataDir: string;
   const supervised = supervise();
 
   async function supervise(): Promise<void> {
-    while (!stopping) {
-      if (server.exitCode === null && server.signalCode === null) await once(server, "exit");
+    while (true) {
+      if (isRunning(server)) await once(server, "exit");
       if (stopping) return;
       log.error({ exit_code: server.exitCode, signal: server.signalCode }, "Postgres ended; starting it again");
       await delay(restartMs);
-      server = await startServer(command, user);
+      if (stopping) return;
+      server = await startServer(command, user).catch((error: unknown) => {
+        log.error({ err: error }, "Postgres does not start");
+        return server;
+      });
+      if (stopping) server.kill("SIGINT");
     }
   }
 
@@ -83,6 +90,7 @@ export async function startEmbeddedPostgres({ dataDir, log }: { dataDir: string;
 
   return {
     directory,
+    superuserUrl: urlOf(superuser, superuser),
     async ensureDatabase(serviceName) {
       const name = serviceName.replaceAll("-", "_");
       const client = new Client({ connectionString: urlOf(superuser, superuser) });
@@ -102,11 +110,15 @@ export async function startEmbeddedPostgres({ dataDir, log }: { dataDir: string;
     },
     async stop() {
       stopping = true;
-      if (server.exitCode !== null || server.signalCode !== null) return;
       server.kill("SIGINT"); // fast shutdown: it ends its sessions and writes a checkpoint
       await supervised;
+      rmSync(socketDir, { recursive: true, force: true });
     },
   };
+}
+
+function isRunning({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode === null && signalCode === null;
 }
 
 /** Starts the server and waits until it takes connections. */

@@ -2,6 +2,7 @@ import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 import { RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import type { Logger } from "pino";
+import { isDatabaseLost } from "../../data/database.ts";
 import { type ErrorDetail, errorOfAbort, fail } from "../errors.ts";
 import { internalError } from "../internal-error.ts";
 import { type Request, wrapResponse } from "../response.ts";
@@ -9,8 +10,8 @@ import { type Request, wrapResponse } from "../response.ts";
 /**
  * Decides which errors leave the service.
  *
- * Errors of the handler's own pass. An unexpected exception becomes `INTERNAL` with an id, under
- * which the log holds its stack. A neighbour's error that the handler did not answer in its own
+ * Errors of the handler's own pass. That the database is lost is `UNAVAILABLE`. An unexpected
+ * exception becomes `INTERNAL` with an id, under which the log holds its stack. A neighbour's error that the handler did not answer in its own
  * words is not the caller's business either, but for three codes: it was cancelled, took too
  * long, or cannot be had right now. With `relay`, as in the gateway, a neighbour's errors pass.
  */
@@ -28,7 +29,12 @@ export function errorBoundary(options: { log: Logger; neighbours: "answer" | "re
     );
 
   function outward(error: unknown, req: Request): ConnectError {
-    if (!(error instanceof ConnectError)) return req.signal.aborted ? errorOfAbort(req.signal) : internal(error, req);
+    if (!(error instanceof ConnectError)) {
+      if (req.signal.aborted) return errorOfAbort(req.signal);
+      if (!isDatabaseLost(error)) return internal(error, req);
+      options.log.warn({ err: error }, "the database is lost");
+      return fail(ErrorReason.UNAVAILABLE, "the service cannot reach its database; try again");
+    }
     return error.isWireError && options.neighbours === "answer" ? answer(error, req) : error;
   }
 

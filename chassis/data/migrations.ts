@@ -1,0 +1,95 @@
+import { readdirSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import { type Kysely, sql } from "kysely";
+import type { Logger } from "pino";
+import { StartError } from "../start-error.ts";
+import { type Database, type DatabaseOptions, isDatabaseLost, openDatabase } from "./database.ts";
+
+/** What a file of a service's `migrations/` exports; its name begins with its number, such as `0001_create_products.ts`. */
+export interface Migration {
+  /** Changes the schema, in a transaction of its own. It never changes once it was released. */
+  up(db: Kysely<unknown>): Promise<void>;
+  /**
+   * The number of the last migration that code must know to run on the schema. Default: none, for
+   * older code must run on a newer schema while a rollout is under way or taken back.
+   */
+  readonly minimumCode?: number;
+}
+
+interface NumberedMigration extends Migration {
+  readonly number: number;
+  readonly name: string;
+}
+
+/** The advisory lock that one migration at a time holds; each database has locks of its own. */
+const migrationLock = 7_274_836;
+/** How long to wait before a database that cannot be reached is tried again. */
+const retryMs = 500;
+
+/** Loads a service's migrations in their order. Throws StartError where their numbers are not 1, 2, 3 … */
+export async function loadMigrations(folder: URL): Promise<NumberedMigration[]> {
+  const files = readdirSync(folder).filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts"));
+  return Promise.all(
+    files.toSorted().map(async (file, index) => {
+      const number = Number(file.slice(0, 4));
+      if (number !== index + 1)
+        throw new StartError(`${file} is not migration number ${String(index + 1).padStart(4, "0")}, which is missing`);
+      const migration: Migration = await import(new URL(file, folder).href);
+      return { ...migration, number, name: file.replace(/\.ts$/, "") };
+    }),
+  );
+}
+
+/**
+ * Brings a database to the schema of the code, one migration after the other, and waits for a
+ * database that cannot be reached. Of several replicas that start at once, one does each step.
+ *
+ * A database that is ahead of the code is left as it is. Throws StartError where it says that it
+ * needs newer code.
+ */
+export async function migrate(options: DatabaseOptions, migrations: readonly NumberedMigration[], log: Logger): Promise<void> {
+  const database = openDatabase<unknown>({ ...options, poolSize: 1 });
+  try {
+    for (let done = -1; done < migrations.length; ) {
+      try {
+        done = await step(database, migrations, log);
+      } catch (error) {
+        if (!isDatabaseLost(error)) throw error;
+        log.warn({ err: error }, "the database cannot be reached; trying again");
+        await delay(retryMs);
+      }
+    }
+  } finally {
+    await database.close();
+  }
+}
+
+/** Does the first migration that is missing, if one is; returns the number of the last that is done. */
+function step(database: Database<unknown>, migrations: readonly NumberedMigration[], log: Logger): Promise<number> {
+  return database.transaction(async (tx) => {
+    // Held to the end of the transaction, which a frozen process does not outlive by much.
+    await sql`SELECT pg_advisory_xact_lock(${migrationLock})`.execute(tx);
+    await sql`SET LOCAL statement_timeout = 0`.execute(tx);
+    await sql`CREATE TABLE IF NOT EXISTS migration (
+      number int PRIMARY KEY,
+      name text NOT NULL,
+      minimum_code int NOT NULL,
+      applied_at timestamptz NOT NULL DEFAULT now()
+    )`.execute(tx);
+    const { rows } = await sql<{ done: number | null; minimum: number | null }>`
+      SELECT max(number) AS done, max(minimum_code) AS minimum FROM migration`.execute(tx);
+    const done = rows[0]?.done ?? 0;
+    const minimum = rows[0]?.minimum ?? 0;
+    if (minimum > migrations.length)
+      throw new StartError(`the database needs code that knows migration ${minimum}; this knows ${migrations.length}`);
+    if (done > migrations.length) log.info({ database: done, code: migrations.length }, "the database is ahead of the code");
+    const next = migrations[done];
+    if (next === undefined) return done;
+    await next.up(tx);
+    await sql`INSERT INTO migration (number, name, minimum_code) VALUES (${next.number}, ${next.name}, ${next.minimumCode ?? 0})`.execute(
+      tx,
+    );
+    log.info({ migration: next.name }, "migrated");
+    return next.number;
+  });
+}
