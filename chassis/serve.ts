@@ -41,9 +41,6 @@ export async function startProcess(
   readConfig(shape, { ...localTargets(names, "localhost", 1), ...environment });
   const common = readConfig(commonConfig, environment);
   const log = await createLogger(common.PARLEY_LOG_LEVEL);
-  const databases = await startEmbeddedDatabases(components, { env: environment, dataDir: common.PARLEY_DATA_DIR, log });
-  const env = { ...localTargets(names, common.PARLEY_HOST, common.PARLEY_GRPC_BASE_PORT), ...environment, ...databases.env };
-
   setLogger({ error: (...text) => log.warn({ grpc: text.join(" ") }, "grpc-js") });
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
@@ -55,6 +52,8 @@ export async function startProcess(
       throw listenError(error, common.PARLEY_ADMIN_BASE_PORT, "PARLEY_ADMIN_BASE_PORT");
     },
   );
+  const databases = await startEmbeddedDatabases(components, { env: environment, dataDir: common.PARLEY_DATA_DIR, log });
+  const env = { ...localTargets(names, common.PARLEY_HOST, common.PARLEY_GRPC_BASE_PORT), ...environment, ...databases.env };
   for (const [index, component] of components.entries()) {
     const grpcPort = common.PARLEY_GRPC_BASE_PORT + index;
     const started = await component.start({ env, common, log, registry, grpcPort });

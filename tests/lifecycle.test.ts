@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { rmSync } from "node:fs";
 import { connect as connectHttp2 } from "node:http2";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
@@ -13,14 +14,16 @@ import { ServerReflection } from "@parley/gen/grpc/reflection/v1/reflection_pb.j
 import { GreeterService } from "@parley/gen/parley/greeter/v1/greeter_pb.js";
 import { expect, onTestFinished, test } from "vitest";
 import { services } from "../services/all.ts";
-import { startSuite } from "./suite.ts";
+import { makeDataDir, startSuite } from "./suite.ts";
 
 const root = join(import.meta.dirname, "..");
 
 /** Runs a script of the suite to its end. */
 async function run(script: string, env: NodeJS.ProcessEnv, ...args: string[]): Promise<{ code: number | null; errors: string }> {
+  const dataDir = makeDataDir();
+  onTestFinished(() => rmSync(dataDir, { recursive: true, force: true }));
   const child = spawn(process.execPath, [join(root, script), ...args], {
-    env: { ...process.env, ...env },
+    env: { ...process.env, PARLEY_DATA_DIR: dataDir, ...env },
     stdio: ["ignore", "ignore", "pipe"],
   });
   let errors = "";
@@ -312,13 +315,13 @@ test("with --split a port in use stops all", async () => {
   );
 });
 
-/** The ids of a process's children, in the order of their start. */
+/** The ids of the parts that a process has started, in the order of their start. */
 async function pidsOf(parent: number): Promise<number[]> {
-  const child = spawn("ps", ["-o", "pid=", "--ppid", String(parent)], { stdio: ["ignore", "pipe", "ignore"] });
+  const child = spawn("ps", ["-o", "pid=,args=", "--ppid", String(parent)], { stdio: ["ignore", "pipe", "ignore"] });
   let text = "";
   child.stdout.on("data", (chunk) => (text += chunk));
   await once(child, "close");
-  return text.trim().split(/\s+/).filter(Boolean).map(Number);
+  return [...text.matchAll(/^\s*(\d+) .*main\.ts$/gm)].map(([, pid]) => Number(pid));
 }
 
 function isRefused(error: unknown): boolean {

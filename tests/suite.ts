@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { findFreePorts } from "@parley/chassis/testing/ports.ts";
@@ -22,11 +22,20 @@ export interface Suite {
   stop(): Promise<number | null>;
 }
 
+/** Makes a folder that the user of Postgres may enter when we are root. */
+export function makeDataDir(): string {
+  const dataDir = mkdtempSync("/var/tmp/parley-test-");
+  chmodSync(dataDir, 0o755);
+  return dataDir;
+}
+
 /** Starts the suite and waits until it says that it is ready. Throws with what it printed where it is not. */
 export async function startSuite(options: { args?: readonly string[]; env?: NodeJS.ProcessEnv } = {}): Promise<Suite> {
   const basePort = await findFreePorts(20);
+  const dataDir = makeDataDir();
   const env = {
     ...process.env,
+    PARLEY_DATA_DIR: dataDir,
     PARLEY_GATEWAY_PORT: String(basePort),
     PARLEY_GRPC_BASE_PORT: String(basePort + 1),
     PARLEY_ADMIN_BASE_PORT: String(basePort + 10),
@@ -45,6 +54,8 @@ export async function startSuite(options: { args?: readonly string[]; env?: Node
   });
   createInterface({ input: child.stderr }).on("line", (line) => errors.push(line));
   const exited = once(child, "exit");
+  // A Postgres whose parent was killed takes a moment to end.
+  void exited.then(() => rmSync(dataDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 }));
   await Promise.race([
     ready.promise,
     exited.then(([code]) => {

@@ -1,0 +1,16 @@
+import { defineDatabase } from "@parley/chassis/data/database.ts";
+import { implement } from "@parley/chassis/rpc/implement.ts";
+import { defineService } from "@parley/chassis/service.ts";
+import { CatalogService } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
+import { createHandlers } from "./handlers.ts";
+import { createStore, type Tables } from "./store.ts";
+
+export const catalogDatabase = defineDatabase<Tables>({ migrations: new URL("./migrations/", import.meta.url) });
+
+/** What the shop sells. */
+export const catalog = defineService({
+  name: "catalog",
+  config: {},
+  database: catalogDatabase,
+  handlers: ({ database }) => [implement(CatalogService, createHandlers(createStore(database)))],
+});
