@@ -3,7 +3,7 @@ import { type Client, createClient, type ServiceImplSpec } from "@connectrpc/con
 import type { Logger } from "pino";
 import type { Registry } from "prom-client";
 import { type CommonConfig, type Config, type ConfigShape, databaseUrl, readConfig } from "./config.ts";
-import { type Database, type DatabaseDefinition, databaseConfig } from "./data/database.ts";
+import { type Database, type DatabaseDefinition, type DatabaseOptions, databaseConfig } from "./data/database.ts";
 import { loadMigrations, migrate } from "./data/migrations.ts";
 import { createHealth } from "./rpc/health.ts";
 import { serverInterceptors } from "./rpc/interceptors/all.ts";
@@ -21,6 +21,8 @@ export interface Component {
   readonly config: ConfigShape;
   /** The variable that says where its database is; undefined: it has none. */
   readonly databaseVariable?: string | undefined;
+  /** Brings its database to the schema of its code; start() does so, too. Does nothing where it has none. */
+  migrate(runtime: Pick<Runtime, "env" | "log">): Promise<void>;
   start(runtime: Runtime): Promise<RunningComponent>;
 }
 
@@ -78,12 +80,16 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
       ...(definition.database && { [databaseVariable]: databaseUrl(name), ...databaseConfig }),
     },
     databaseVariable: definition.database && databaseVariable,
+    async migrate({ env, log }) {
+      if (definition.database === undefined) return;
+      await migrate(databaseOptions(name, env[databaseVariable] ?? "", env), await loadMigrations(definition.database.migrations), log);
+    },
     async start(runtime) {
       const { env, common, registry, grpcPort } = runtime;
       const log = runtime.log.child({ service: name });
       const transports = openTransports(neighbours, runtime);
-      const database =
-        definition.database && (await openMigrated(definition.database, { name, url: env[databaseVariable] ?? "", env, log }));
+      await this.migrate({ env, log });
+      const database = definition.database?.open(databaseOptions(name, env[databaseVariable] ?? "", env));
       const implementations = definition.handlers({
         config: readConfig(definition.config, env),
         log,
@@ -122,13 +128,9 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
   };
 }
 
-/** Brings a service's database to the schema of its code, and opens it. */
-async function openMigrated<Schema>(
-  definition: DatabaseDefinition<Schema>,
-  { name, url, env, log }: { name: string; url: string; env: NodeJS.ProcessEnv; log: Logger },
-): Promise<Database<Schema>> {
+function databaseOptions(name: string, url: string, env: NodeJS.ProcessEnv): DatabaseOptions {
   const config = readConfig(databaseConfig, env);
-  const options = {
+  return {
     url,
     name,
     poolSize: config.PARLEY_DB_POOL,
@@ -136,6 +138,4 @@ async function openMigrated<Schema>(
     statementTimeoutMs: config.PARLEY_DB_STATEMENT_TIMEOUT,
     idleInTransactionTimeoutMs: config.PARLEY_DB_IDLE_IN_TRANSACTION_TIMEOUT,
   };
-  await migrate(options, await loadMigrations(definition.migrations), log);
-  return definition.open(options);
 }

@@ -15,6 +15,7 @@ export interface Suite {
   readonly gatewayUrl: string;
   readonly grpcAddress: string;
   readonly adminUrl: string;
+  readonly dataDir: string;
   /** What it has printed so far, line by line: on standard output, then on standard error. */
   readonly lines: readonly string[];
   readonly errors: readonly string[];
@@ -67,6 +68,7 @@ export async function startSuite(options: { args?: readonly string[]; env?: Node
     gatewayUrl: `http://127.0.0.1:${env.PARLEY_GATEWAY_PORT}`,
     grpcAddress: `127.0.0.1:${env.PARLEY_GRPC_BASE_PORT}`,
     adminUrl: `http://127.0.0.1:${env.PARLEY_ADMIN_BASE_PORT}`,
+    dataDir,
     lines,
     errors,
     async stop() {

@@ -52,16 +52,13 @@ export interface EmbeddedPostgres {
  */
 export async function startEmbeddedPostgres({ dataDir, log }: { dataDir: string; log: Logger }): Promise<EmbeddedPostgres> {
   const user = serverUser();
-  const id = createHash("sha256").update(resolve(dataDir)).digest("hex").slice(0, 12);
   mkdirSync(dataDir, { recursive: true });
-  const directory = isOpenTo(user, resolve(dataDir)) ? join(resolve(dataDir), "postgres") : `/var/tmp/parley-${id}`;
-  // A socket's path has at most 107 bytes (unix(7)), fewer than a checkout's may have.
-  const socketDir = join(tmpdir(), `parley-${id}`);
+  const { directory, socketDir } = placesOf(dataDir, user);
   for (const folder of [directory, socketDir]) makeFolder(folder, user);
   const data = join(directory, "data");
   await assertUnused(data);
   const binaries = binariesFor(user);
-  const passwords = openPasswords(join(dataDir, "passwords.json"));
+  const passwords = openPasswords(dataDir);
   if (!existsSync(data)) createCluster(binaries, directory, passwords.of(superuser), user);
 
   const command = [join(binaries, "postgres"), "-D", data, "-k", socketDir, ...settings.flatMap((setting) => ["-c", setting])];
@@ -84,16 +81,14 @@ export async function startEmbeddedPostgres({ dataDir, log }: { dataDir: string;
     }
   }
 
-  function urlOf(role: string, database: string): string {
-    return `postgres://${role}:${passwords.of(role)}@${encodeURIComponent(socketDir)}/${database}`;
-  }
+  const urlOf = (role: string): string => urlFor(role, passwords.of(role), socketDir);
 
   return {
     directory,
-    superuserUrl: urlOf(superuser, superuser),
+    superuserUrl: urlOf(superuser),
     async ensureDatabase(serviceName) {
       const name = serviceName.replaceAll("-", "_");
-      const client = new Client({ connectionString: urlOf(superuser, superuser) });
+      const client = new Client({ connectionString: urlOf(superuser) });
       await client.connect();
       try {
         const id = escapeIdentifier(name);
@@ -106,7 +101,7 @@ export async function startEmbeddedPostgres({ dataDir, log }: { dataDir: string;
       } finally {
         await client.end();
       }
-      return urlOf(name, name);
+      return urlOf(name);
     },
     async stop() {
       stopping = true;
@@ -115,6 +110,35 @@ export async function startEmbeddedPostgres({ dataDir, log }: { dataDir: string;
       rmSync(socketDir, { recursive: true, force: true });
     },
   };
+}
+
+/** Returns the URL of a service's database on the embedded server of a running suite. */
+export function embeddedUrl(dataDir: string, serviceName: string): string {
+  const role = serviceName.replaceAll("-", "_");
+  return urlFor(role, openPasswords(dataDir).of(role), placesOf(dataDir, serverUser()).socketDir);
+}
+
+/** Deletes the server's files. Throws StartError where a suite uses them. */
+export async function deleteEmbeddedPostgres(dataDir: string): Promise<void> {
+  if (!existsSync(dataDir)) return;
+  const { directory } = placesOf(dataDir, serverUser());
+  await assertUnused(join(directory, "data"));
+  rmSync(directory, { recursive: true, force: true });
+  rmSync(join(dataDir, "passwords.json"), { force: true });
+}
+
+function placesOf(dataDir: string, user: User): { directory: string; socketDir: string } {
+  const folder = resolve(dataDir);
+  const id = createHash("sha256").update(folder).digest("hex").slice(0, 12);
+  return {
+    directory: isOpenTo(user, folder) ? join(folder, "postgres") : `/var/tmp/parley-${id}`,
+    // A socket's path has at most 107 bytes (unix(7)), fewer than a checkout's may have.
+    socketDir: join(tmpdir(), `parley-${id}`),
+  };
+}
+
+function urlFor(role: string, password: string, socketDir: string): string {
+  return `postgres://${role}:${password}@${encodeURIComponent(socketDir)}/${role}`;
 }
 
 function isRunning({ exitCode, signalCode }: ChildProcess): boolean {
@@ -186,7 +210,8 @@ function createCluster(binaries: string, directory: string, password: string, us
 }
 
 /** Random passwords by role, kept in a file for this user alone. */
-function openPasswords(file: string): { of(role: string): string } {
+function openPasswords(dataDir: string): { of(role: string): string } {
+  const file = join(dataDir, "passwords.json");
   const passwords: Record<string, string> = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : {};
   return {
     of(role) {

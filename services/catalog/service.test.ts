@@ -124,9 +124,8 @@ test("a product that is sold no more is in no list, but can be got", async () =>
 test("a page token of another list, or of nobody's, is refused", async () => {
   const { client } = await openCatalog();
   const { nextPageToken } = await client.listProducts({ pageSize: 1 });
-  const forged = Buffer.from(JSON.stringify({ order: ProductOrder.PRICE, category: "", key: "x", productId: "kite" })).toString(
-    "base64url",
-  );
+  const forge = (key: string, order: ProductOrder): string =>
+    Buffer.from(JSON.stringify({ order, category: "", key, productId: "kite" })).toString("base64url");
   for (const request of [
     { pageToken: "nonsense" },
     { pageToken: nextPageToken, order: ProductOrder.PRICE },

@@ -1,0 +1,24 @@
+// Deletes all data of the embedded Postgres, after asking; with --yes without.
+import { createInterface } from "node:readline/promises";
+import { commonConfig, readConfig } from "@parley/chassis/config.ts";
+import { deleteEmbeddedPostgres } from "@parley/chassis/data/embedded-postgres.ts";
+import { exitOnStartError } from "@parley/chassis/start-error.ts";
+
+try {
+  const { PARLEY_DATA_DIR: dataDir } = readConfig(commonConfig, process.env);
+  if (process.argv.includes("--yes") || (await isConfirmed(`Delete all data in ${dataDir}? Type yes: `))) {
+    await deleteEmbeddedPostgres(dataDir);
+    process.stdout.write(`all data in ${dataDir} is deleted\n`);
+  } else process.stdout.write("nothing is deleted\n");
+} catch (error) {
+  exitOnStartError(error);
+}
+
+async function isConfirmed(question: string): Promise<boolean> {
+  const prompt = createInterface({ input: process.stdin, output: process.stdout });
+  try {
+    return (await prompt.question(question)).trim() === "yes";
+  } finally {
+    prompt.close();
+  }
+}

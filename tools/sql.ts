@@ -1,0 +1,83 @@
+// A small prompt on a service's database: npm run sql -- catalog, or with a statement: npm run sql -- catalog -c "SELECT 1"
+import { createInterface } from "node:readline";
+import { parseArgs } from "node:util";
+import { commonConfig, readConfig } from "@parley/chassis/config.ts";
+import { embeddedUrl } from "@parley/chassis/data/embedded-postgres.ts";
+import { exitOnStartError, StartError } from "@parley/chassis/start-error.ts";
+import { Client, DatabaseError, type QueryArrayResult } from "pg";
+import { findService } from "./find-service.ts";
+
+try {
+  const { values, positionals } = parseArgs({ options: { command: { type: "string", short: "c" } }, allowPositionals: true });
+  const client = await connect(positionals[0] ?? "");
+  const succeeded = values.command === undefined ? await prompt(client) : await run(client, values.command);
+  await client.end();
+  process.exitCode = succeeded ? 0 : 1;
+} catch (error) {
+  exitOnStartError(error);
+}
+
+async function connect(name: string): Promise<Client> {
+  const { databaseVariable } = await findService(name);
+  if (databaseVariable === undefined) throw new StartError(`${name} has no database`);
+  const { PARLEY_DATA_DIR: dataDir } = readConfig(commonConfig, process.env);
+  const client = new Client({ connectionString: process.env[databaseVariable] || embeddedUrl(dataDir, name) });
+  await client.connect().catch((error: unknown) => {
+    throw new StartError(`the database of ${name} cannot be reached: start the suite, or set ${databaseVariable}\n${error}`);
+  });
+  return client;
+}
+
+/** Runs each statement that ends with a semicolon, until the input ends. */
+async function prompt(client: Client): Promise<boolean> {
+  const lines = createInterface({ input: process.stdin, output: process.stdout, prompt: `${client.database}> ` });
+  const ask = (): void => {
+    if (process.stdin.isTTY) lines.prompt(); // a pipe may have ended already
+  };
+  let statement = "";
+  ask();
+  for await (const line of lines) {
+    if (statement === "" && /^(exit|quit|\\q)$/.test(line.trim())) break;
+    statement += `${line}\n`;
+    if (line.trimEnd().endsWith(";")) {
+      await run(client, statement);
+      statement = "";
+    }
+    ask();
+  }
+  lines.close();
+  return true;
+}
+
+/** Runs a statement and prints its rows; returns whether it succeeded. */
+async function run(client: Client, text: string): Promise<boolean> {
+  try {
+    const results: QueryArrayResult | QueryArrayResult[] = await client.query({ text, rowMode: "array" });
+    for (const result of [results].flat()) process.stdout.write(tableOf(result));
+    return true;
+  } catch (error) {
+    if (!(error instanceof DatabaseError)) throw error;
+    process.stderr.write(`${error.severity}: ${error.message}${error.hint === undefined ? "" : `\n${error.hint}`}\n`);
+    return false;
+  }
+}
+
+function tableOf({ fields, rows, command, rowCount }: QueryArrayResult): string {
+  if (fields.length === 0) return `${command} ${rowCount ?? ""}\n`;
+  const cells = [fields.map(({ name }) => name), ...rows.map((row) => row.map(textOf))];
+  const widths = fields.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
+  const lines = cells.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join(" | ")
+      .trimEnd(),
+  );
+  lines.splice(1, 0, widths.map((width) => "-".repeat(width)).join("-+-"));
+  return `${lines.join("\n")}\n(${rows.length} ${rows.length === 1 ? "row" : "rows"})\n`;
+}
+
+function textOf(value: unknown): string {
+  if (value === null) return "";
+  if (value instanceof Date) return value.toISOString();
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
