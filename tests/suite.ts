@@ -30,10 +30,11 @@ export function makeDataDir(): string {
   return dataDir;
 }
 
-/** Starts the suite and waits until it says that it is ready. Throws with what it printed where it is not. */
+/** Starts the suite, with data of its own unless it is given a folder, and waits until it says that it is ready. Throws with what it printed where it is not. */
 export async function startSuite(options: { args?: readonly string[]; env?: NodeJS.ProcessEnv } = {}): Promise<Suite> {
   const basePort = await findFreePorts(20);
-  const dataDir = makeDataDir();
+  const givenDataDir = options.env?.["PARLEY_DATA_DIR"];
+  const dataDir = givenDataDir ?? makeDataDir();
   const env = {
     ...process.env,
     PARLEY_DATA_DIR: dataDir,
@@ -56,7 +57,8 @@ export async function startSuite(options: { args?: readonly string[]; env?: Node
   createInterface({ input: child.stderr }).on("line", (line) => errors.push(line));
   const exited = once(child, "exit");
   // A Postgres whose parent was killed takes a moment to end.
-  void exited.then(() => rmSync(dataDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 }));
+  if (givenDataDir === undefined)
+    void exited.then(() => rmSync(dataDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 }));
   await Promise.race([
     ready.promise,
     exited.then(([code]) => {
