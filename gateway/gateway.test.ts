@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
-import { connect as connectTcp } from "node:net";
+import { connect as connectTcp, type Socket } from "node:net";
 import { Code, createClient, type Transport } from "@connectrpc/connect";
 import { codeToHttpStatus, codeToString } from "@connectrpc/connect/protocol-connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
@@ -214,6 +214,19 @@ describe("bad input is refused with a word of why, and the next call works:", ()
     expect(response.status).toBe(status);
     expect(await response.text()).toMatch(text);
     expect((await fetch(`${url}/testing/echo/next`)).status).toBe(200);
+  });
+
+  test.each([
+    ["closes", (socket: Socket) => socket.end()],
+    ["resets its connection", (socket: Socket) => socket.resetAndDestroy()],
+  ])("a client that sends requests one behind the other and %s", async (_title, leave) => {
+    const { url, port } = await openTestGateway();
+    for (let round = 0; round < 30; round++) {
+      const socket = connectTcp(port, "127.0.0.1").on("error", () => {});
+      socket.write("GET /testing/echo/x HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2), () => leave(socket));
+      await once(socket.resume(), "close");
+    }
+    expect((await fetch(`${url}/testing/echo/next`)).status).toBe(200); // and nothing was thrown meanwhile, or Vitest fails
   });
 
   test("field violations say which field", async () => {

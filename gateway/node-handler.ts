@@ -14,6 +14,8 @@ export async function answer(
   response: NodeResponse,
   { handler, contextValues, log }: { handler: UniversalHandlerFn; contextValues: ContextValues; log: Logger },
 ): Promise<void> {
+  // connect-node stops listening when the response closes, and Node tells the error of an HTTP/1.1 request after that.
+  request.on("error", () => {});
   let universal: UniversalServerRequest;
   try {
     universal = universalRequestFromNodeRequest(request, response, undefined, contextValues);
