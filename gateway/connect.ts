@@ -34,6 +34,7 @@ export function createConnectHandlers(options: {
         shutdownSignal: options.shutdown.signalFor(spec.kind),
         // A misspelt field is told, not dropped.
         jsonOptions: { registry: types, ignoreUnknownFields: false },
+        binaryOptions: { readUnknownFields: false }, // as in our own codec
       };
       const protocols = [createGrpcFactory, createGrpcWebFactory, createConnectFactory].map((create) => create(handlerOptions));
       const handler = createUniversalMethodHandler(spec, protocols);

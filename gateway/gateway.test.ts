@@ -1,10 +1,10 @@
 import { once } from "node:events";
-import { connect as connectHttp2 } from "node:http2";
+import { connect as connectHttp2, constants } from "node:http2";
 import { connect as connectTcp, type Socket } from "node:net";
 import { Code, createClient, type Transport } from "@connectrpc/connect";
 import { codeToHttpStatus, codeToString } from "@connectrpc/connect/protocol-connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
-import { standstill } from "@parley/chassis/testing/eventually.ts";
+import { eventually, standstill } from "@parley/chassis/testing/eventually.ts";
 import { failureOf } from "@parley/chassis/testing/failure.ts";
 import { callAndVanish, callRaw, grpcFrame } from "@parley/chassis/testing/raw-grpc.ts";
 import { Code as RpcCode } from "@parley/gen/google/rpc/code_pb.js";
@@ -269,6 +269,29 @@ describe("bad input is refused with a word of why, and the next call works:", ()
     await callAndVanish(url, "/parley.testing.v1.EchoService/Repeat", grpcFrame(Buffer.of()));
     await cancelled.promise;
     expect((await fetch(`${url}/testing/echo/next`)).status).toBe(200);
+  });
+
+  test.each([
+    ["PROTOCOL_ERROR", constants.NGHTTP2_PROTOCOL_ERROR],
+    ["INTERNAL_ERROR", constants.NGHTTP2_INTERNAL_ERROR],
+    ["COMPRESSION_ERROR", constants.NGHTTP2_COMPRESSION_ERROR],
+  ])("a client that resets its stream with %s, which counts as cancelled", async (_title, code) => {
+    const { url, port } = await openTestGateway();
+    const session = connectHttp2(url);
+    onTestFinished(() => session.destroy());
+    const stream = session.request({
+      ":method": "POST",
+      ":path": "/parley.testing.v1.EchoService/Repeat",
+      "content-type": "application/grpc",
+      te: "trailers",
+    });
+    stream.on("error", () => {}).end(grpcFrame(Buffer.from([16, 1, 26, 4, 18, 2, 8, 60]))); // count 1, then a delay of 60 s
+    await once(stream, "data");
+    stream.close(code);
+    await eventually(async () => {
+      const metrics = await (await fetch(`http://127.0.0.1:${port + 1}/metrics`)).text();
+      expect(metrics).toMatch(/gateway_handled_total\{[^}]*grpc_code="CANCELLED"\} 1/);
+    });
   });
 
   test.each([

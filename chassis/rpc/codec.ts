@@ -5,9 +5,12 @@ export function serializer<T extends DescMessage>(schema: T): (message: MessageS
   return (message) => toBuffer(toBinary(schema, message));
 }
 
-/** Returns the function that reads messages. It throws on what is not one. */
+/**
+ * Returns the function that reads messages. It throws on what is not one. Unknown fields are
+ * skipped: each that is kept costs some ninety times its bytes, and no handler can read it.
+ */
 export function parser<T extends DescMessage>(schema: T): (bytes: Uint8Array) => MessageShape<T> {
-  return (bytes) => fromBinary(schema, bytes);
+  return (bytes) => fromBinary(schema, bytes, { readUnknownFields: false });
 }
 
 /** Returns the same bytes as a Buffer, without a copy: grpc-js takes nothing else. */

@@ -13,6 +13,12 @@ test("a failure has the code of its reason in the contract, and tells reason and
   ]);
 });
 
+test("a request's own words make an error no longer than peers take", () => {
+  const error = createFail(ErrorReasonSchema)(ErrorReason.AS_ASKED, `there is no ${"x".repeat(100_000)}`);
+  expect(error.rawMessage).toMatch(/^there is no x+…$/);
+  expect(error.rawMessage.length).toBe(501);
+});
+
 test("an enum whose values state no code is refused when it is bound", () => {
   expect(() => createFail(CodeSchema)).toThrow("google.rpc.Code.CANCELLED states no (parley.options.v1.reason).code");
 });

@@ -8,6 +8,11 @@ import { type Status, StatusSchema } from "@parley/gen/google/rpc/status_pb.js";
 import { ErrorReason, ErrorReasonSchema } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { reason as reasonOption } from "@parley/gen/parley/options/v1/options_pb.js";
 
+/** The longest message of an error, in characters: it goes into trailers, of which peers take 8 to 16 KiB, and into the log. */
+const maxMessageLength = 500;
+/** The field violations that an error tells at most. */
+const maxViolations = 10;
+
 /** A further detail of an error, where a program must react to it. */
 export type ErrorDetail =
   | { desc: typeof BadRequestSchema; value: MessageInitShape<typeof BadRequestSchema> }
@@ -32,7 +37,7 @@ export function createFail<Reason extends number>(schema: GenEnum<Reason>): Fail
     if (entry === undefined) throw new Error(`${schema.typeName} has no reason ${reason}`);
     // ErrorInfo comes first: it is the one detail that every error has.
     const info = { desc: ErrorInfoSchema, value: { reason: entry.name, domain, metadata } };
-    return new ConnectError(message, entry.code, undefined, [info, ...details]);
+    return new ConnectError(cut(message, maxMessageLength), entry.code, undefined, [info, ...details]);
   };
 }
 
@@ -56,11 +61,13 @@ export function statusName(error: ConnectError | undefined): string {
   return CodeSchema.value[error?.code ?? 0]?.name ?? "UNKNOWN";
 }
 
-/** Returns the error of a call whose signal has fired: its deadline is over, it was cancelled, or what the signal's reason says. */
+/** Returns the error of a call whose signal has fired: its deadline is over, we are stopping, or its caller left. */
 export function errorOfAbort({ reason }: AbortSignal): ConnectError {
-  if (!(reason instanceof ConnectError) || reason.code === Code.Canceled) return fail(ErrorReason.CANCELLED, "the call was cancelled");
-  if (reason.code !== Code.DeadlineExceeded) return reason;
-  return fail(ErrorReason.DEADLINE_EXCEEDED, "the call did not end within its deadline");
+  const code = reason instanceof ConnectError ? reason.code : Code.Canceled;
+  if (code === Code.DeadlineExceeded) return fail(ErrorReason.DEADLINE_EXCEEDED, "the call did not end within its deadline");
+  if (code === Code.Unavailable) return reason; // of our own shutdown
+  // Whatever a client gives as its reason, as in RST_STREAM, is no fault of ours.
+  return fail(ErrorReason.CANCELLED, "the call was cancelled");
 }
 
 /** Returns an error as it may be shown: an unexpected exception tells nothing of itself. */
@@ -68,10 +75,18 @@ export function toConnectError(error: unknown): ConnectError {
   return error instanceof ConnectError ? error : fail(ErrorReason.INTERNAL, "internal error");
 }
 
-/** Makes the error of a request that breaks its contract, from each field's violation. */
-export function invalidRequest(fieldViolations: { field: string; description: string; reason: string }[]): ConnectError {
+/** Makes the error of a request that breaks its contract, from the fields' violations, of which it tells the first ten. */
+export function invalidRequest(violations: { field: string; description: string; reason: string }[]): ConnectError {
+  const fieldViolations = violations
+    .slice(0, maxViolations)
+    .map(({ field, description, reason }) => ({ field: cut(field, 100), description: cut(description, 200), reason }));
   const text = fieldViolations.map(({ field, description }) => (field === "" ? description : `${field}: ${description}`)).join("; ");
   return fail(ErrorReason.INVALID_REQUEST, text, {}, { desc: BadRequestSchema, value: { fieldViolations } });
+}
+
+/** A request's own words may be part of a text, and as long as a request may be. */
+function cut(text: string, maxLength: number): string {
+  return text.length <= maxLength ? text : `${text.slice(0, maxLength)}…`;
 }
 
 /** Returns an error as the message that carries its details. */

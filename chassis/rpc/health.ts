@@ -17,7 +17,8 @@ export function createHealth(contractNames: readonly string[]): HealthState {
   const changes = new EventEmitter().setMaxListeners(0);
   const implementation = implement(Health, {
     check({ service }) {
-      if (!known.has(service)) throw new ConnectError(`${service} is not served here`, Code.NotFound);
+      if (!known.has(service))
+        throw new ConnectError(`there is no such service here; there are ${[...known].join(" ").trim()}`, Code.NotFound);
       return { status };
     },
     async *watch({ service }, { signal }) {

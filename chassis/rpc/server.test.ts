@@ -4,12 +4,14 @@ import * as grpc from "@grpc/grpc-js";
 import { Code as RpcCode } from "@parley/gen/google/rpc/code_pb.js";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "@parley/gen/grpc/health/v1/health_pb.js";
+import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { expect, test } from "vitest";
 import { eventually } from "../testing/eventually.ts";
 import { failureOf } from "../testing/failure.ts";
 import { callRaw, grpcFrame, openRawClient, rawEcho } from "../testing/raw-grpc.ts";
 import { openTestEcho, openTestTransport } from "../testing/rpc.ts";
+import { fail } from "./errors.ts";
 
 const mebibyte = 1024 * 1024;
 
@@ -122,6 +124,39 @@ test("an error whose details cannot be encoded is unexpected, and nothing crashe
   });
   expect(await failureOf(client.echo({}))).toMatchObject({ code: Code.Internal });
   expect((await client.echoOnce({ text: "next" })).text).toBe("next");
+});
+
+test.each([
+  ["message", new ConnectError("x".repeat(100_000), Code.NotFound)],
+  ["detail", fail(ErrorReason.UNAVAILABLE, "no", { why: "x".repeat(100_000) })],
+])("an error whose %s is too long to send is unexpected, and ends no call of others", async (_title, error) => {
+  const failed = Promise.withResolvers<void>();
+  const { client } = await openTestEcho({
+    echoOnce: () => Promise.reject(error),
+    async *repeat() {
+      yield { index: 0 };
+      await failed.promise;
+      yield { index: 1 };
+    },
+  });
+  const others = client.repeat({})[Symbol.asyncIterator]();
+  expect((await others.next()).value?.index).toBe(0);
+  expect(await failureOf(client.echoOnce({}))).toMatchObject({ code: Code.Internal, rawMessage: expect.stringMatching(/^internal error/) });
+  failed.resolve();
+  expect((await others.next()).value?.index).toBe(1);
+});
+
+test("fields that the contract does not have are skipped, not kept", async () => {
+  const requests: { text: string; $unknown?: unknown }[] = [];
+  const { url } = await openTestEcho({
+    echo: (request) => {
+      requests.push(request);
+      return {};
+    },
+  });
+  const bytes = Buffer.from([10, 1, 97, ...Array(1_000).fill([0xf8, 0x7f, 1]).flat()]); // text: "a", then field 2047 a thousand times
+  expect(await callRaw(url, "/parley.testing.v1.EchoService/Echo", grpcFrame(bytes))).toBe(RpcCode.OK);
+  expect(requests.map(({ text, $unknown }) => [text, $unknown])).toEqual([["a", undefined]]);
 });
 
 test("half a surrogate pair in an error's message does no harm", async () => {

@@ -7,14 +7,19 @@ import { statusMessageOf } from "./errors.ts";
 import { headersToMetadata, metadataToHeaders } from "./metadata.ts";
 
 const detailsKey = "grpc-status-details-bin";
+/** A status that is larger, in bytes, is not sent: as trailers it is up to five times as long, and Node ends the whole connection over 64 KiB of them. */
+const maxStatusBytes = 8 * 1024;
 
 /** Returns the status that an error ends its call with, beside the trailer. Throws on what cannot be sent. */
 export function statusOf(error: ConnectError, trailer: Headers): StatusObject {
   const metadata = headersToMetadata(trailer);
   if (!error.isWireError) metadata.merge(headersToMetadata(error.metadata));
   const message = statusMessageOf(error);
+  const bytes = toBinary(StatusSchema, message);
+  if (bytes.length > maxStatusBytes)
+    throw new Error(`a status of ${bytes.length} bytes is too large to send: ${message.message.slice(0, 200)}`);
   // Without details too: it tells our client that the server spoke, not the channel.
-  metadata.set(detailsKey, toBuffer(toBinary(StatusSchema, message)));
+  metadata.set(detailsKey, toBuffer(bytes));
   return { code: Number(error.code), details: message.message, metadata };
 }
 

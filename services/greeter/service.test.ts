@@ -41,6 +41,18 @@ test.each([
   expect(error.findDetails(BadRequestSchema)[0]?.fieldViolations.map((violation) => violation.field)).toEqual([field]);
 });
 
+test.each([600, 2_000_000])("a request with %i mistakes is told of a few, and ends no call of others", async (count) => {
+  const client = createClient(GreeterService, await overGrpc());
+  const others = client.helloStream({ names: ["Ada"], count: 20, interval: { nanos: 20_000_000 } })[Symbol.asyncIterator]();
+  await others.next();
+  const error = await failureOf(Array.fromAsync(client.helloStream({ names: Array(count).fill("") })));
+  expect(error.code).toBe(Code.InvalidArgument);
+  expect(error.rawMessage.length).toBeLessThan(600);
+  expect(error.findDetails(BadRequestSchema)[0]?.fieldViolations.length).toBe(count === 600 ? 10 : 1);
+  const rest = await Array.fromAsync({ [Symbol.asyncIterator]: () => others });
+  expect(rest).toHaveLength(19);
+});
+
 test("a name of 64 characters of any language is greeted", async () => {
   const client = createClient(GreeterService, await overGrpc());
   const name = "ß".repeat(64);
