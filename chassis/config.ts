@@ -103,13 +103,18 @@ export function list(description: string, entry: z.ZodType<string, string> = z.s
     .meta({ description, unit: "list" });
 }
 
+/** Returns the name of a service's variable: `PARLEY_ORDERS_TARGET` of `orders` and `TARGET`. */
+export function variableOf(serviceName: string, what: "DATABASE_URL" | "TARGET"): string {
+  return `PARLEY_${serviceName.toUpperCase().replaceAll("-", "_")}_${what}`;
+}
+
 /** The URL of a service's database on a Postgres server of one's own; not set: an embedded one. Never shown: it holds a password. */
 export function databaseUrl(serviceName: string): z.ZodType<string | undefined> {
   return z
     .string()
     .regex(/^postgres(ql)?:\/\/\S+$/, "a URL such as postgres://user:password@host/database?sslmode=verify-full")
     .optional()
-    .meta({ description: `Database of ${serviceName}, on a Postgres 18 of yours`, unit: "URL", secret: true });
+    .meta({ description: `Database of ${serviceName}, on a Postgres 18 of yours`, unit: "URL", shownDefault: "embedded", secret: true });
 }
 
 /** Where a service listens, as gRPC names targets: `dns:///greeter:50051`, `ipv4:10.0.0.1:50051,10.0.0.2:50051`. */

@@ -6,14 +6,12 @@ import { collectDefaultMetrics, Registry } from "prom-client";
 import { openAdmin } from "./admin.ts";
 import { type ConfigShape, commonConfig, readConfig } from "./config.ts";
 import { startEmbeddedDatabases } from "./data/embedded-databases.ts";
+import { flushMs } from "./rpc/shutdown.ts";
 import { localTargets } from "./rpc/transports.ts";
 import type { Component, RunningComponent } from "./service.ts";
 import { onStopSignal } from "./signals.ts";
 import { exitOnStartError, listenError } from "./start-error.ts";
 import { createLogger } from "./telemetry/log.ts";
-
-/** Time that the last answers have to reach their clients when the time to drain is over. */
-const flushMs = 1_000;
 
 /** A process whose components serve. */
 export interface RunningProcess {

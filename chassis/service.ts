@@ -2,7 +2,7 @@ import type { DescService } from "@bufbuild/protobuf";
 import { type Client, createClient, type ServiceImplSpec } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import type { Registry } from "prom-client";
-import { type CommonConfig, type Config, type ConfigShape, databaseUrl, readConfig } from "./config.ts";
+import { type CommonConfig, type Config, type ConfigShape, databaseUrl, readConfig, variableOf } from "./config.ts";
 import { type Database, type DatabaseDefinition, type DatabaseOptions, databaseConfig } from "./data/database.ts";
 import { loadMigrations, migrate } from "./data/migrations.ts";
 import { createHealth } from "./rpc/health.ts";
@@ -19,11 +19,17 @@ export interface Component {
   readonly name: string;
   /** Its variables, beside the process's. */
   readonly config: ConfigShape;
-  /** The variable that says where its database is; undefined: it has none. */
-  readonly databaseVariable?: string | undefined;
-  /** Brings its database to the schema of its code; start() does so, too. Does nothing where it has none. */
-  migrate(runtime: Pick<Runtime, "env" | "log">): Promise<void>;
+  /** Undefined: it has none. */
+  readonly database?: ComponentDatabase | undefined;
   start(runtime: Runtime): Promise<RunningComponent>;
+}
+
+/** The database of a component. */
+export interface ComponentDatabase {
+  /** The variable that says where it is. */
+  readonly variable: string;
+  /** Brings it to the schema of the component's code; start() does so, too. */
+  migrate(runtime: Pick<Runtime, "env" | "log">): Promise<void>;
 }
 
 /** What a component is started with. */
@@ -70,26 +76,27 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
   /** Pairs each contract that it serves with its handlers. */
   readonly handlers: (dependencies: HandlerDependencies<Shape, Schema>) => readonly ServiceImplSpec[];
 }): Component {
-  const { name, neighbours = {} } = definition;
-  const databaseVariable = `PARLEY_${name.toUpperCase().replaceAll("-", "_")}_DATABASE_URL`;
+  const { name, neighbours = {}, database: defined } = definition;
+  const variable = variableOf(name, "DATABASE_URL");
+  const optionsIn = (env: NodeJS.ProcessEnv): DatabaseOptions => databaseOptions(name, env[variable] ?? "", env);
+  const componentDatabase: ComponentDatabase | undefined = defined && {
+    variable,
+    migrate: async ({ env, log }) => migrate(optionsIn(env), await loadMigrations(defined.migrations), log),
+  };
   return {
     name,
     config: {
       ...definition.config,
       ...targetsConfig(Object.keys(neighbours)),
-      ...(definition.database && { [databaseVariable]: databaseUrl(name), ...databaseConfig }),
+      ...(defined && { [variable]: databaseUrl(name), ...databaseConfig }),
     },
-    databaseVariable: definition.database && databaseVariable,
-    async migrate({ env, log }) {
-      if (definition.database === undefined) return;
-      await migrate(databaseOptions(name, env[databaseVariable] ?? "", env), await loadMigrations(definition.database.migrations), log);
-    },
+    database: componentDatabase,
     async start(runtime) {
       const { env, common, registry, grpcPort } = runtime;
       const log = runtime.log.child({ service: name });
       const transports = openTransports(neighbours, runtime);
-      await this.migrate({ env, log });
-      const database = definition.database?.open(databaseOptions(name, env[databaseVariable] ?? "", env));
+      await componentDatabase?.migrate({ env, log });
+      const database = defined?.open(optionsIn(env));
       const implementations = definition.handlers({
         config: readConfig(definition.config, env),
         log,

@@ -38,7 +38,6 @@ export function createGateway(serviceNames: readonly string[]): Component {
   return {
     name: "gateway",
     config: { ...gatewayConfig, ...targetsConfig(serviceNames) },
-    migrate: async () => {},
     async start(runtime) {
       const { env, common, registry } = runtime;
       const config = readConfig(gatewayConfig, env);

@@ -3,6 +3,7 @@ import { createServer as createHttp2Server, type ServerHttp2Session } from "node
 import { createServer as createTcpServer, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { http2Limits } from "@parley/chassis/rpc/http2-limits.ts";
+import { flushMs } from "@parley/chassis/rpc/shutdown.ts";
 import type { NodeHandler } from "./node-handler.ts";
 
 /** What a client without TLS sends first when it knows that the server speaks HTTP/2 (RFC 9113, section 3.4). */
@@ -13,8 +14,6 @@ const maxConcurrentStreams = 1_000;
 const idleMs = 60_000;
 /** While draining, time that clients have to send what is on its way on a connection that looks idle. */
 const lateRequestMs = 500;
-/** Time that the last answers have to reach their clients, after which connections are cut. */
-const flushMs = 1_000;
 /** While draining, how often connections that have become idle are closed. */
 const sweepMs = 20;
 

@@ -20,8 +20,8 @@ function tableOf(title: string, config: ConfigShape): string {
   return `${title}\n  ${lines.join("\n  ")}\n`;
 }
 
-/** The default as it would be written in the environment. */
+/** The default as it would be written in the environment, or what stands for it. */
 function defaultOf(schema: z.ZodType): unknown {
-  const { default: value } = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" });
-  return value;
+  const { shownDefault, default: value } = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" });
+  return shownDefault ?? value;
 }

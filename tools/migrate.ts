@@ -15,7 +15,7 @@ try {
   const databases = await startEmbeddedDatabases(chosen, { env: process.env, dataDir: common.PARLEY_DATA_DIR, log });
   try {
     const env = { ...process.env, ...databases.env };
-    for (const service of chosen) await service.migrate({ env, log: log.child({ service: service.name }) });
+    for (const service of chosen) await service.database?.migrate({ env, log: log.child({ service: service.name }) });
   } finally {
     await databases.stop();
   }

@@ -18,12 +18,12 @@ try {
 }
 
 async function connect(name: string): Promise<Client> {
-  const { databaseVariable } = await findService(name);
-  if (databaseVariable === undefined) throw new StartError(`${name} has no database`);
+  const { database } = await findService(name);
+  if (database === undefined) throw new StartError(`${name} has no database`);
   const { PARLEY_DATA_DIR: dataDir } = readConfig(commonConfig, process.env);
-  const client = new Client({ connectionString: process.env[databaseVariable] || embeddedUrl(dataDir, name) });
+  const client = new Client({ connectionString: process.env[database.variable] || embeddedUrl(dataDir, name) });
   await client.connect().catch((error: unknown) => {
-    throw new StartError(`the database of ${name} cannot be reached: start the suite, or set ${databaseVariable}\n${error}`);
+    throw new StartError(`the database of ${name} cannot be reached: start the suite, or set ${database.variable}\n${error}`);
   });
   return client;
 }

@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import type { Component } from "../service.ts";
 import { startEmbeddedPostgres } from "./embedded-postgres.ts";
 
 /** The embedded Postgres of a process, if one was needed. */
@@ -9,20 +10,20 @@ export interface EmbeddedDatabases {
 }
 
 /**
- * Starts an embedded Postgres for the services whose database has no URL in the environment, and
+ * Starts an embedded Postgres for the components whose database has no URL in the environment, and
  * makes a database for each; it starts nothing where there is none such.
  */
 export async function startEmbeddedDatabases(
-  services: readonly { readonly name: string; readonly databaseVariable?: string | undefined }[],
+  components: readonly Pick<Component, "name" | "database">[],
   { env, dataDir, log }: { env: NodeJS.ProcessEnv; dataDir: string; log: Logger },
 ): Promise<EmbeddedDatabases> {
-  const missing = services.flatMap(({ name, databaseVariable }) =>
-    databaseVariable === undefined || env[databaseVariable] ? [] : [{ name, databaseVariable }],
+  const missing = components.flatMap(({ name, database }) =>
+    database === undefined || env[database.variable] ? [] : [{ name, variable: database.variable }],
   );
   if (missing.length === 0) return { env: {}, stop: async () => {} };
   const postgres = await startEmbeddedPostgres({ dataDir, log });
   log.info({ directory: postgres.directory }, "an embedded Postgres serves the databases");
   const urls: NodeJS.ProcessEnv = {};
-  for (const { name, databaseVariable } of missing) urls[databaseVariable] = await postgres.ensureDatabase(name);
+  for (const { name, variable } of missing) urls[variable] = await postgres.ensureDatabase(name);
   return { env: urls, stop: postgres.stop };
 }

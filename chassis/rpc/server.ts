@@ -19,13 +19,11 @@ import { assertAccessStated, deadlineMsOf } from "./contract.ts";
 import { errorOfAbort } from "./errors.ts";
 import { http2Limits } from "./http2-limits.ts";
 import { headersToMetadata, metadataToHeaders } from "./metadata.ts";
-import { createShutdown } from "./shutdown.ts";
+import { createShutdown, flushMs } from "./shutdown.ts";
 import { statusOf } from "./status.ts";
 
 /** Calls that one connection may have open at once; further ones wait on the client. */
 const maxConcurrentStreams = 10_000;
-/** Time that the last answers have to reach their clients. */
-const flushMs = 1_000;
 
 export interface ServerOptions {
   readonly host: string;

@@ -2,6 +2,9 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { fail } from "./errors.ts";
 
+/** When the time to drain is over, how long the last answers have to reach their clients, in milliseconds. */
+export const flushMs = 1_000;
+
 /** Ends the calls of a server that stops: streams when it begins to, unary calls when it gives up waiting for them. */
 export interface Shutdown {
   /** The signal that ends calls of this kind, with `UNAVAILABLE` as its reason. */

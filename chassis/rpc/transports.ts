@@ -1,7 +1,7 @@
 import type { DescService } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 import type { Registry } from "prom-client";
-import { type CommonConfig, type ConfigShape, readConfig, target } from "../config.ts";
+import { type CommonConfig, type ConfigShape, readConfig, target, variableOf } from "../config.ts";
 import { StartError } from "../start-error.ts";
 import { clientInterceptors } from "./interceptors/all.ts";
 import { openTransport } from "./transport.ts";
@@ -18,13 +18,13 @@ export interface Transports {
 
 /** The variables that say where the services are found. */
 export function targetsConfig(serviceNames: readonly string[]): ConfigShape {
-  return Object.fromEntries(serviceNames.map((name) => [targetVariable(name), target(name)]));
+  return Object.fromEntries(serviceNames.map((name) => [variableOf(name, "TARGET"), target(name)]));
 }
 
 /** Returns where services that listen on ports in a row, on this machine, are found, as those variables. */
 export function localTargets(serviceNames: readonly string[], host: string, basePort: number): NodeJS.ProcessEnv {
   const address = localAddress(host);
-  return Object.fromEntries(serviceNames.map((name, index) => [targetVariable(name), `dns:///${address}:${basePort + index}`]));
+  return Object.fromEntries(serviceNames.map((name, index) => [variableOf(name, "TARGET"), `dns:///${address}:${basePort + index}`]));
 }
 
 /** Returns the address at which this machine reaches what listens on a host, as URLs and targets have it. */
@@ -43,7 +43,7 @@ export function openTransports(
     Object.entries(neighbours).map(([name, contracts]) => [
       name,
       openTransport({
-        target: readConfig({ target: target(name) }, { target: env[targetVariable(name)] }).target,
+        target: readConfig({ target: target(name) }, { target: env[variableOf(name, "TARGET")] }).target,
         contracts,
         interceptors: clientInterceptors({ registry }),
         maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
@@ -61,8 +61,4 @@ export function openTransports(
       for (const transport of transports.values()) transport.close();
     },
   };
-}
-
-function targetVariable(serviceName: string): string {
-  return `PARLEY_${serviceName.toUpperCase().replaceAll("-", "_")}_TARGET`;
 }

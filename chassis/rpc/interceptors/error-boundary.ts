@@ -11,9 +11,9 @@ import { type Request, wrapResponse } from "../response.ts";
  * Decides which errors leave the service.
  *
  * Errors of the handler's own pass. That the database is lost is `UNAVAILABLE`. An unexpected
- * exception becomes `INTERNAL` with an id, under which the log holds its stack. A neighbour's error that the handler did not answer in its own
- * words is not the caller's business either, but for three codes: it was cancelled, took too
- * long, or cannot be had right now. With `relay`, as in the gateway, a neighbour's errors pass.
+ * exception becomes `INTERNAL` with an id, under which the log holds its stack. A neighbour's error
+ * that the handler did not answer in its own words is not the caller's business either, but for
+ * three codes: it was cancelled, took too long, or cannot be had right now. With `relay`, as in the gateway, a neighbour's errors pass.
  */
 export function errorBoundary(options: { log: Logger; neighbours: "answer" | "relay" }): Interceptor {
   return (next) => (req) =>
