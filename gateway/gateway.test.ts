@@ -271,6 +271,19 @@ describe("bad input is refused with a word of why, and the next call works:", ()
     expect((await fetch(`${url}/testing/echo/next`)).status).toBe(200);
   });
 
+  test("a client that opens streams to reset them at once, whose connection is closed", async () => {
+    const { url } = await openTestGateway();
+    const session = connectHttp2(url).on("error", () => {});
+    const closed = new Promise((resolve) => session.once("close", resolve));
+    for (let sent = 0; !session.closed && sent < 30_000; sent++) {
+      const stream = session.request({ ":path": "/testing/echo/x" }).on("error", () => {});
+      stream.close(constants.NGHTTP2_CANCEL);
+      if (sent % 100 === 0) await new Promise(setImmediate);
+    }
+    await closed;
+    expect((await fetch(`${url}/testing/echo/next`)).status).toBe(200);
+  });
+
   test.each([
     ["PROTOCOL_ERROR", constants.NGHTTP2_PROTOCOL_ERROR],
     ["INTERNAL_ERROR", constants.NGHTTP2_INTERNAL_ERROR],

@@ -17,13 +17,22 @@ import { parser, serializer } from "./codec.ts";
 import { deadlineKey, peerKey } from "./context-keys.ts";
 import { assertAccessStated, deadlineMsOf } from "./contract.ts";
 import { errorOfAbort } from "./errors.ts";
-import { http2Limits } from "./http2-limits.ts";
 import { headersToMetadata, metadataToHeaders } from "./metadata.ts";
 import { createShutdown, flushMs } from "./shutdown.ts";
 import { statusOf } from "./status.ts";
 
 /** Calls that one connection may have open at once; further ones wait on the client. */
 const maxConcurrentStreams = 10_000;
+/**
+ * Limits of a connection, as options of node:http2, above Node's.
+ *
+ * A connection between services carries the calls of many users, and all of them fail when it is
+ * closed because some of them leave. Node's own limits are made against attackers
+ * (CVE-2023-44487): it closes a connection after 1,000 cancelled streams at once or 33 a second,
+ * and after 100 streams beyond `maxConcurrentStreams`, among which it counts those that were
+ * cancelled a moment ago. The gateway, which meets them, has lower ones.
+ */
+const http2Limits = { streamResetBurst: 10_000, streamResetRate: 10_000, maxSessionRejectedStreams: 10_000 };
 
 export interface ServerOptions {
   readonly host: string;
