@@ -26,6 +26,24 @@ async function openAccounts(overrides: Partial<DatabaseOptions> = {}) {
   return { database, options };
 }
 
+/** A connection beside the pool's, to look at them from. */
+async function connect({ url }: DatabaseOptions): Promise<Client> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  onTestFinished(() => client.end());
+  return client;
+}
+
+/** Returns a function that lets its callers go on when so many have called it, and later ones at once. */
+function createBarrier(count: number): () => Promise<void> {
+  const all = Promise.withResolvers<void>();
+  let arrived = 0;
+  return () => {
+    if (++arrived === count) all.resolve();
+    return all.promise;
+  };
+}
+
 function callWith(signal: AbortSignal): CurrentCall {
   return { requestId: "test", traceId: "0".repeat(32), passedOn: new Map(), deadlineMs: undefined, signal };
 }
@@ -44,14 +62,17 @@ test("int8 is read as bigint, beyond what a number can hold", async () => {
 
 test("transactions that deadlock are tried again, and all take effect once", async () => {
   const { database } = await openAccounts();
+  const bothHoldOne = createBarrier(2);
+  let tries = 0;
   const transfer = (from: string, to: string) =>
     database.transaction(async (tx) => {
+      tries++;
       await tx
         .updateTable("account")
         .set((eb) => ({ balance: eb("balance", "-", 1n) }))
         .where("account_id", "=", from)
         .execute();
-      await sql`SELECT pg_sleep(0.05)`.execute(tx);
+      await bothHoldOne();
       await tx
         .updateTable("account")
         .set((eb) => ({ balance: eb("balance", "+", 1n) }))
@@ -59,6 +80,7 @@ test("transactions that deadlock are tried again, and all take effect once", asy
         .execute();
     });
   await Promise.all([transfer("a", "b"), transfer("b", "a")]);
+  expect(tries).toBe(3);
   expect(await database.db.selectFrom("account").select(["account_id", "balance"]).orderBy("account_id").execute()).toEqual([
     { account_id: "a", balance: 100n },
     { account_id: "b", balance: 100n },
@@ -106,9 +128,7 @@ test("a connection that is lost fails its call, and the next one works", async (
       () => expect.unreachable(),
       (error: unknown) => error,
     );
-  const admin = new Client({ connectionString: options.url });
-  await admin.connect();
-  onTestFinished(() => admin.end());
+  const admin = await connect(options);
   await eventually(async () => {
     const { rows } = await admin.query(
       "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'victim' AND query LIKE '%pg_sleep%'",
@@ -120,11 +140,17 @@ test("a connection that is lost fails its call, and the next one works", async (
 });
 
 test("a statement that runs too long, and a transaction that does nothing, are ended", async () => {
-  const { database } = await openAccounts({ statementTimeoutMs: 50, idleInTransactionTimeoutMs: 50 });
+  const { database, options } = await openAccounts({ name: "idler", statementTimeoutMs: 50, idleInTransactionTimeoutMs: 50 });
+  const admin = await connect(options);
   await expect(database.db.selectNoFrom(sql`pg_sleep(30)`.as("slept")).execute()).rejects.toMatchObject({ code: "57014" });
   const idle = database.transaction(async (tx) => {
     await sql`SELECT 1`.execute(tx);
-    await new Promise((resolve) => setTimeout(resolve, 500)); // the timeout is of time
+    await eventually(async () => {
+      const { rows } = await admin.query(
+        "SELECT FROM pg_stat_activity WHERE application_name = 'idler' AND state LIKE 'idle in transaction%'",
+      );
+      expect(rows).toHaveLength(0);
+    });
     await sql`SELECT 1`.execute(tx);
   });
   await expect(idle).rejects.toThrow();

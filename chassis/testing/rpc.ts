@@ -3,6 +3,7 @@ import {
   type Client,
   createClient,
   createRouterTransport,
+  type HandlerContext,
   type Interceptor,
   type ServiceImpl,
   type ServiceImplSpec,
@@ -88,8 +89,31 @@ export function createTestLog(): { log: Logger; logs: Record<string, unknown>[] 
 export async function openTestEcho(
   handlers: Partial<typeof echo> = {},
   overrides: Partial<ServerOptions> = {},
-): Promise<{ server: TestServer; client: Client<typeof EchoService>; url: string }> {
+): Promise<{ server: TestServer; client: EchoClient; url: string }> {
   const server = await openTestServer([implement(EchoService, { ...echo, ...handlers })], overrides);
   const client = createClient(EchoService, openTestTransport([server.port], [EchoService]));
   return { server, client, url: `http://127.0.0.1:${server.port}` };
+}
+
+type EchoClient = Client<typeof EchoService>;
+
+/** An echo service A, whose echo calls that of an echo service B; a client of A, and what the first call saw at B. */
+export async function openTestChain(
+  atA: (b: EchoClient, context: HandlerContext) => Promise<unknown> = (b) => b.echo({}),
+  atB: (typeof echo)["echo"] = echo.echo,
+): Promise<{ server: TestServer; client: EchoClient; seen: Promise<HandlerContext> }> {
+  const seen = Promise.withResolvers<HandlerContext>();
+  const { client: b } = await openTestEcho({
+    echo: (request, context) => {
+      seen.resolve(context);
+      return atB(request, context);
+    },
+  });
+  const { client, server } = await openTestEcho({
+    async echo(_request, context) {
+      await atA(b, context);
+      return {};
+    },
+  });
+  return { server, client, seen: seen.promise };
 }
