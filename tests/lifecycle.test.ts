@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { rmSync } from "node:fs";
+import { closeSync, existsSync, openSync, rmSync } from "node:fs";
 import { connect as connectHttp2 } from "node:http2";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
@@ -241,6 +241,25 @@ test("wrong variables are told with --split too", async () => {
     code: 1,
     errors: 'PARLEY_DRAIN_TIMEOUT: "15" is wrong; expected a duration such as 500ms, 15s or 5m, at most 24 days\n',
   });
+});
+
+test.skipIf(!existsSync("/dev/full"))("it serves while the disk of its log is full, and still stops", async () => {
+  const basePort = await findFreePorts(2);
+  const full = openSync("/dev/full", "w");
+  const child = spawn(process.execPath, [join(root, "services/greeter/main.ts")], {
+    env: { ...process.env, PARLEY_GRPC_BASE_PORT: String(basePort), PARLEY_ADMIN_BASE_PORT: String(basePort + 1) },
+    stdio: ["ignore", full, "inherit", "ipc"],
+  });
+  onTestFinished(() => {
+    child.kill("SIGKILL");
+    closeSync(full);
+  });
+  await once(child, "message");
+  const transport = openTransport({ target: `ipv4:127.0.0.1:${basePort}`, contracts: [], interceptors: [], maxMessageBytes: 4096 });
+  onTestFinished(() => transport.close());
+  for (let call = 0; call < 10; call++) await createClient(GreeterService, transport).hello({});
+  child.kill("SIGTERM");
+  expect(await once(child, "exit")).toEqual([0, null]);
 });
 
 test("it goes on when nobody reads its output any more, and still stops", async () => {

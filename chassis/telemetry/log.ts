@@ -14,9 +14,16 @@ export async function createLogger(level: string): Promise<Logger> {
   );
 }
 
-/** A log that nobody reads any more, as when it goes to a pipe that was closed, is no reason to stop serving. */
+/** Lines that are not written yet, in characters, beyond which further ones are dropped. */
+const maxWaiting = 16 * 1024 * 1024;
+
+/** A log that cannot be written, to a pipe that was closed or a disk that is full, is no reason to stop serving, nor not to end. */
 function standardOutput(): DestinationStream {
-  return pino.destination(1).on("error", () => {});
+  const destination = pino.destination({ dest: 1, maxLength: maxWaiting });
+  // At the end of the process, sonic-boom 4 tries for ever to write what could not be written.
+  return destination.on("error", () => {
+    destination.flushSync = () => {};
+  });
 }
 
 /** The stack, which holds its causes', without the fields of the error: they may be messages with bytes. */
