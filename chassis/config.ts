@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { z } from "zod";
 import { StartError } from "./start-error.ts";
 
@@ -8,7 +9,7 @@ export type Config<Shape extends ConfigShape> = z.output<z.ZodObject<Shape>>;
 
 /** What every process reads, whichever services run in it. */
 export const commonConfig = {
-  PARLEY_HOST: text("127.0.0.1", "Address that all ports listen on; 0.0.0.0 for every interface"),
+  PARLEY_HOST: host("127.0.0.1", "Address that all ports listen on; 0.0.0.0 for every interface"),
   PARLEY_GRPC_BASE_PORT: port(50051, "gRPC port of the process's first service; the others follow, in order"),
   PARLEY_ADMIN_BASE_PORT: port(9090, "Admin port of the process: /livez, /readyz and /metrics"),
   PARLEY_LOG_LEVEL: oneOf(["trace", "debug", "info", "warn", "error", "silent"], "info", "Least severe level that is logged"),
@@ -49,6 +50,12 @@ export function port(byDefault: number, description: string): z.ZodType<number> 
   return number(1, 65_535, "a port, 1 to 65535").prefault(String(byDefault)).meta({ description, unit: "port" });
 }
 
+/** Returns the port of what stands at an index of those that follow a variable's. Throws ConfigError where there is none left. */
+export function portAt(base: number, index: number, variable: keyof CommonConfig): number {
+  if (base + index <= 65_535) return base + index;
+  throw new ConfigError(`${variable}: "${base}" is too high: ${index} more ports follow it, up to 65535`);
+}
+
 /** A number of bytes. */
 export function bytes(byDefault: number, description: string): z.ZodType<number> {
   return number(1, 2 ** 31 - 1, "a number of bytes, 1 to 2147483647")
@@ -61,14 +68,15 @@ export function count(byDefault: number, description: string): z.ZodType<number>
   return number(1, 1_000_000, "a whole number, 1 to 1000000").prefault(String(byDefault)).meta({ description, unit: "count" });
 }
 
-/** A duration such as `500ms`, `15s` or `5m`; read as milliseconds. */
+/** A duration such as `500ms`, `15s` or `5m`; read as milliseconds. `0s` only where it is the default: a limit of 0 lets nothing through. */
 export function duration(byDefault: string, description: string): z.ZodType<number> {
-  const expected = "a duration such as 500ms, 15s or 5m, at most 24 days";
+  const atLeastMs = byDefault === "0s" ? 0 : 1;
+  const expected = `a duration such as 500ms, 15s or 5m, ${atLeastMs === 0 ? "" : "more than 0 and "}at most 24 days`;
   const schema = z.string().transform((value, context) => {
     const [, amount, unit] = /^(\d{1,9})(ms|s|m|h)$/.exec(value) ?? [];
     const ms = Number(amount) * ({ ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[unit ?? ""] ?? Number.NaN);
     // setTimeout fires at once above this many milliseconds.
-    if (ms < 2 ** 31) return ms;
+    if (ms >= atLeastMs && ms < 2 ** 31) return ms;
     context.addIssue({ code: "custom", message: expected });
     return z.NEVER;
   });
@@ -78,6 +86,14 @@ export function duration(byDefault: string, description: string): z.ZodType<numb
 /** Any text. */
 export function text(byDefault: string, description: string): z.ZodDefault<z.ZodString> {
   return z.string().default(byDefault).meta({ description, unit: "text" });
+}
+
+/** A name or address of this machine; a link-local IPv6 address needs its interface, as in `fe80::1%eth0`. */
+export function host(byDefault: string, description: string): z.ZodType<string> {
+  const expected = "a host name or an IP address, a link-local one with its interface, such as fe80::1%eth0";
+  const isHost = (value: string): boolean =>
+    isIP(value) !== 0 ? !/^fe80:[^%]*$/i.test(value) : /^[a-z\d]([a-z\d.-]*[a-z\d])?$/i.test(value);
+  return z.string().refine(isHost, expected).default(byDefault).meta({ description, unit: "host" });
 }
 
 /** One of a few words. */
@@ -122,8 +138,32 @@ export function target(serviceName: string): z.ZodType<string> {
   const expected = `a gRPC target such as dns:///${serviceName}:50051`;
   return z
     .string({ error: expected })
-    .regex(/^(dns|ipv4|ipv6|unix):\S+$/, expected)
+    .refine(isTarget, expected)
     .meta({ description: `Where ${serviceName} listens`, unit: "gRPC target" });
+}
+
+/** The forms of gRPC's naming.md: a name, with a port or without, a list of addresses, or a socket's path. */
+function isTarget(text: string): boolean {
+  const [, scheme, rest = ""] = /^(dns|ipv4|ipv6|unix):(\S+)$/.exec(text) ?? [];
+  const isPort = (port = ""): boolean => port === "" || (Number(port) >= 1 && Number(port) <= 65_535);
+  const isAddress = (address: string, version: 4 | 6): boolean => {
+    const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(address) ?? [];
+    return isIP(bracketed ?? plain ?? "") === version && isPort(port);
+  };
+  switch (scheme) {
+    case "unix":
+      return true;
+    case "ipv4":
+      return rest.split(",").every((address) => isAddress(address, 4));
+    case "ipv6":
+      return rest.split(",").every((address) => isAddress(address, 6));
+    case "dns": {
+      const [, port] = /^(?:\/\/[^/]*\/)?(?:\[[\da-f:.%]+\]|[^:/[\]]+)(?::(\d{1,5}))?$/i.exec(rest) ?? [undefined, "0"];
+      return isPort(port);
+    }
+    default:
+      return false;
+  }
 }
 
 function number(min: number, max: number, error: string): z.ZodType<number, string> {

@@ -4,7 +4,7 @@ import { setLogger } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { collectDefaultMetrics, Registry } from "prom-client";
 import { openAdmin } from "./admin.ts";
-import { type ConfigShape, commonConfig, readConfig } from "./config.ts";
+import { type ConfigShape, commonConfig, portAt, readConfig } from "./config.ts";
 import { startEmbeddedDatabases } from "./data/embedded-databases.ts";
 import { flushMs } from "./rpc/shutdown.ts";
 import { localTargets } from "./rpc/transports.ts";
@@ -38,6 +38,7 @@ export async function startProcess(
   const shape: ConfigShape = Object.assign({}, commonConfig, ...components.map((component) => component.config));
   readConfig(shape, { ...localTargets(names, "localhost", 1), ...environment });
   const common = readConfig(commonConfig, environment);
+  const grpcPorts = components.map((_, index) => portAt(common.PARLEY_GRPC_BASE_PORT, index, "PARLEY_GRPC_BASE_PORT"));
   const log = await createLogger(common.PARLEY_LOG_LEVEL);
   setLogger({ error: (...text) => log.warn({ grpc: text.join(" ") }, "grpc-js") });
   const registry = new Registry();
@@ -53,8 +54,7 @@ export async function startProcess(
   const databases = await startEmbeddedDatabases(components, { env: environment, dataDir: common.PARLEY_DATA_DIR, log });
   const env = { ...localTargets(names, common.PARLEY_HOST, common.PARLEY_GRPC_BASE_PORT), ...environment, ...databases.env };
   for (const [index, component] of components.entries()) {
-    const grpcPort = common.PARLEY_GRPC_BASE_PORT + index;
-    const started = await component.start({ env, common, log, registry, grpcPort });
+    const started = await component.start({ env, common, log, registry, grpcPort: grpcPorts[index] ?? 0 });
     running.push(started);
     ports.set(component.name, started.port);
   }

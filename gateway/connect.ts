@@ -14,8 +14,8 @@ export const unknownMethod: UniversalHandlerFn = async (request) => {
   return { status: 200, header: setTrailerStatus(header, new ConnectError(`there is no method ${pathname}`, Code.Unimplemented)) };
 };
 
-/** setTimeout fires at once above this many milliseconds; a longer timeout is refused. */
-const maxTimeoutMs = 2 ** 31 - 1;
+/** A longer timeout of a client is refused: above 2^31 - 1 ms setTimeout fires at once, and grpc-js adds to it what it has read. */
+const maxTimeoutMs = 24 * 24 * 3_600_000;
 
 /** Returns the handler of each method by its path, such as `/parley.greeter.v1.GreeterService/Hello`, for Connect, gRPC-Web and gRPC. */
 export function createConnectHandlers(options: {

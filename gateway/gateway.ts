@@ -8,10 +8,11 @@ import { type Neighbours, openTransports, targetsConfig } from "@parley/chassis/
 import type { Component } from "@parley/chassis/service.ts";
 import { listenError } from "@parley/chassis/start-error.ts";
 import { z } from "zod";
+import { callLimit } from "./call-limit.ts";
 import { createConnectHandlers, unknownMethod } from "./connect.ts";
 import { contractsOf } from "./contracts.ts";
 import { answerCors } from "./cors.ts";
-import { answer, limitBodyTime, type NodeRequest, type NodeResponse } from "./node-handler.ts";
+import { answer, limitBodyTime, limitUnreadTime, type NodeRequest, type NodeResponse } from "./node-handler.ts";
 import { openOnePort } from "./one-port.ts";
 import { relay } from "./relay.ts";
 import { createRestHandler } from "./rest.ts";
@@ -22,7 +23,10 @@ export const gatewayConfig = {
   PARLEY_GATEWAY_PORT: port(8080, "HTTP port of the gateway"),
   PARLEY_GATEWAY_HEADER_TIMEOUT: duration("10s", "Time that a client has to send a request's headers"),
   PARLEY_GATEWAY_BODY_TIMEOUT: duration("10s", "Time that a client has to send the body of a request that is not a stream"),
+  PARLEY_GATEWAY_UNREAD_TIMEOUT: duration("30s", "Time after which an answer is cut off of which the client takes nothing"),
   PARLEY_GATEWAY_MAX_CONNECTIONS: count(10_000, "Connections that the gateway has open at once; further ones are closed"),
+  PARLEY_GATEWAY_MAX_CALLS: count(10_000, "Calls that the gateway has in progress at once; further ones are refused"),
+  PARLEY_GATEWAY_MAX_CALLS_PER_CLIENT: count(1_000, "Calls in progress of one client address at most; further ones are refused"),
   PARLEY_CORS_ORIGINS: list(
     "Origins whose pages may call the gateway from a browser, such as http://localhost:5173",
     z.string().refine(isOrigin, "origins such as http://localhost:5173, separated by commas"),
@@ -49,7 +53,10 @@ export function createGateway(serviceNames: readonly string[]): Component {
         methods: Object.entries(neighbours).flatMap(([name, contracts]) =>
           contracts.flatMap((contract) => relay(contract, transports.get(name))),
         ),
-        interceptors: gatewayInterceptors({ log, registry }),
+        interceptors: [
+          ...gatewayInterceptors({ log, registry }),
+          callLimit({ atMost: config.PARLEY_GATEWAY_MAX_CALLS, perClient: config.PARLEY_GATEWAY_MAX_CALLS_PER_CLIENT }),
+        ],
         unexpected: (error: unknown) => internalError(error, log),
         maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
         shutdown,
@@ -63,12 +70,14 @@ export function createGateway(serviceNames: readonly string[]): Component {
         if (draining && request.httpVersionMajor === 1) response.setHeader("connection", "close");
         if (answerCors(request, response, origins)) return;
         const found = rpc.get(request.url?.split("?", 1)[0] ?? "");
-        const sendsStream = found?.method.methodKind === "client_streaming" || found?.method.methodKind === "bidi_streaming";
-        if (!sendsStream) limitBodyTime(request, response, config.PARLEY_GATEWAY_BODY_TIMEOUT);
+        const isStream = found?.method.methodKind === "client_streaming" || found?.method.methodKind === "bidi_streaming";
+        limitBodyTime(request, response, { timeoutMs: config.PARLEY_GATEWAY_BODY_TIMEOUT, isStream });
+        limitUnreadTime(request, response, config.PARLEY_GATEWAY_UNREAD_TIMEOUT);
         const { remoteAddress, remotePort } = request.socket;
         const contextValues = createContextValues().set(peerKey, `${remoteAddress}:${remotePort}`);
         const isGrpc = request.headers["content-type"]?.startsWith("application/grpc") === true;
-        void answer(request, response, { handler: found ?? (isGrpc ? unknownMethod : rest), contextValues, log });
+        const chosen = found ?? (isGrpc ? unknownMethod : rest);
+        void answer(request, response, { handler: chosen, contextValues, maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES, log });
       };
       const listener = await openOnePort({
         host: common.PARLEY_HOST,

@@ -1,7 +1,9 @@
+import { constants } from "node:http2";
 import type { ContextValues } from "@connectrpc/connect";
-import type { UniversalHandlerFn, UniversalServerRequest } from "@connectrpc/connect/protocol";
+import { assertByteStreamRequest, type UniversalHandlerFn, type UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { type connectNodeAdapter, universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Logger } from "pino";
+import { wholeEnvelopes } from "./whole-envelopes.ts";
 
 /** What node:http and node:http2 both call: connect-node has the type, but no name for it. */
 export type NodeHandler = ReturnType<typeof connectNodeAdapter>;
@@ -12,13 +14,13 @@ export type NodeResponse = Parameters<NodeHandler>[1];
 export async function answer(
   request: NodeRequest,
   response: NodeResponse,
-  { handler, contextValues, log }: { handler: UniversalHandlerFn; contextValues: ContextValues; log: Logger },
+  options: { handler: UniversalHandlerFn; contextValues: ContextValues; maxMessageBytes: number; log: Logger },
 ): Promise<void> {
   // connect-node stops listening when the response closes, and Node tells the error of an HTTP/1.1 request after that.
   request.on("error", () => {});
   let universal: UniversalServerRequest;
   try {
-    universal = universalRequestFromNodeRequest(request, response, undefined, contextValues);
+    universal = universalRequestFromNodeRequest(request, response, undefined, options.contextValues);
   } catch {
     return refuse(request, response, 400, "the request names no valid host and path\n");
   }
@@ -26,22 +28,48 @@ export async function answer(
   // A proxy in front may decide by the path as it is: no other spelling of it (`//`, `..`, `\\`) is taken.
   if (path.startsWith("/") && path !== new URL(universal.url).pathname)
     return refuse(request, response, 400, "the path is not in its normal form\n");
+  if (/^application\/(grpc|connect\+)/.test(request.headers["content-type"] ?? "")) {
+    assertByteStreamRequest(universal);
+    universal = { ...universal, body: wholeEnvelopes(universal.body, options.maxMessageBytes) };
+  }
   try {
-    await universalResponseToNodeResponse(await handler(universal), response);
+    await universalResponseToNodeResponse(await options.handler(universal), response);
   } catch (error) {
     if (universal.signal.aborted || response.headersSent) return void request.destroy(); // the client is gone
-    log.error({ err: error, url: request.url }, "a request could not be answered");
+    options.log.error({ err: error, url: request.url }, "a request could not be answered");
     refuse(request, response, 500, "internal error\n");
   }
 }
 
-/** Refuses the request with 408 (RFC 9110, section 15.5.9) where its body, if it has one, is not all here in time. */
-export function limitBodyTime(request: NodeRequest, response: NodeResponse, timeoutMs: number): void {
+/**
+ * Ends a request whose body, where it has one, is not all here in time, counted from its answer
+ * where the body is a stream: with 408 (RFC 9110, section 15.5.9) as long as nothing was answered.
+ */
+export function limitBodyTime(
+  request: NodeRequest,
+  response: NodeResponse,
+  { timeoutMs, isStream }: { timeoutMs: number; isStream: boolean },
+): void {
   if (!hasBody(request)) return;
-  const timer = setTimeout(() => {
-    if (!response.headersSent) refuse(request, response, 408, "the request's body took too long\n");
-  }, timeoutMs);
+  let timer: NodeJS.Timeout | undefined;
+  const start = (): void => {
+    timer = setTimeout(() => {
+      if (response.headersSent) cut(request, response);
+      else refuse(request, response, 408, "the request's body took too long\n");
+    }, timeoutMs);
+  };
+  if (isStream) response.once("finish", start);
+  else start();
   for (const event of ["end", "close"]) request.once(event, () => clearTimeout(timer));
+}
+
+/** Ends a request of whose answer the client has taken nothing for this long, though there was something to take. */
+export function limitUnreadTime(request: NodeRequest, response: NodeResponse, timeoutMs: number): void {
+  // Node's timeout is of no progress, in either direction: so it fires for a stream that has nothing to say, too.
+  response.setTimeout(timeoutMs, () => {
+    const waiting = "stream" in response ? response.stream.writableLength : response.writableLength;
+    if (waiting > 0) cut(request, response);
+  });
 }
 
 /** Nobody reads a body that there is not, so its end would never be seen. */
@@ -57,5 +85,11 @@ function refuse(request: NodeRequest, response: NodeResponse, status: number, te
     "content-type": "text/plain; charset=utf-8",
     ...(request.httpVersionMajor === 1 && { connection: "close" }),
   });
-  response.end(text, () => request.destroy());
+  response.end(text, () => cut(request, response));
+}
+
+/** Ends the HTTP/2 stream, or the HTTP/1.1 connection. */
+function cut(request: NodeRequest, response: NodeResponse): void {
+  if ("stream" in response) response.stream.close(constants.NGHTTP2_CANCEL);
+  else request.socket.destroy(); // destroying a request that was read to its end does nothing
 }

@@ -15,7 +15,7 @@ const maxConcurrentStreams = 1_000;
  * and 33 a second; and a reset costs 0.14 ms, so this rate takes at most a seventh of a core.
  */
 const http2Limits = { streamResetBurst: 5_000, streamResetRate: 1_000, maxSessionRejectedStreams: 10_000 };
-/** Time that a kept-alive HTTP/1.1 connection has to send the next request. */
+/** Time that a connection has to send the next request; on HTTP/2, whatever else it sends. */
 const idleMs = 60_000;
 /** While draining, time that clients have to send what is on its way on a connection that looks idle. */
 const lateRequestMs = 500;
@@ -51,7 +51,7 @@ export async function openOnePort(options: {
   http2.on("session", (session) => {
     sessions.add(session);
     session.once("close", () => sessions.delete(session));
-    session.setTimeout(idleMs, () => session.close()); // open streams go on
+    limitIdleTime(session, headerTimeoutMs);
   });
   const sockets = new Set<Socket>();
   const undecided = new Set<Socket>();
@@ -91,9 +91,10 @@ export async function openOnePort(options: {
   return {
     async drain(giveUp) {
       server.close();
-      for (const socket of undecided) socket.destroy();
       for (const session of sessions) session.close();
       await delay(lateRequestMs, undefined, { signal: giveUp }).catch(() => {});
+      for (const socket of undecided) socket.destroy();
+      for (const session of sessions) session.close(); // those that were opened since
       let cutMs = Number.POSITIVE_INFINITY;
       for (; sockets.size > 0 && performance.now() < cutMs; await delay(sweepMs)) {
         http1.closeIdleConnections();
@@ -103,4 +104,26 @@ export async function openOnePort(options: {
       http1.close();
     },
   };
+}
+
+/**
+ * Closes a connection that has no stream open for a while. Of a request whose headers are not
+ * complete Node tells nothing, so that is no stream; the first one has `firstMs`.
+ */
+function limitIdleTime(session: ServerHttp2Session, firstMs: number): void {
+  const end = (): void => {
+    session.close(); // tells the client which requests it may send again
+    setTimeout(() => session.destroy(), flushMs);
+  };
+  let open = 0;
+  let timer = setTimeout(end, firstMs);
+  session.on("stream", (stream) => {
+    open++;
+    clearTimeout(timer);
+    stream.once("close", () => {
+      open--;
+      if (open === 0 && !session.destroyed) timer = setTimeout(end, idleMs);
+    });
+  });
+  session.once("close", () => clearTimeout(timer));
 }

@@ -1,14 +1,14 @@
 // Brings the database of one service, or of all, to the schema of the code: npm run migrate -- --service catalog
-import { parseArgs } from "node:util";
 import { commonConfig, readConfig } from "@parley/chassis/config.ts";
 import { startEmbeddedDatabases } from "@parley/chassis/data/embedded-databases.ts";
 import { exitOnStartError } from "@parley/chassis/start-error.ts";
 import { createLogger } from "@parley/chassis/telemetry/log.ts";
 import { services } from "../services/all.ts";
+import { parseArguments } from "./arguments.ts";
 import { findService } from "./find-service.ts";
 
-const { values } = parseArgs({ options: { service: { type: "string" } } });
 try {
+  const { values } = parseArguments({ options: { service: { type: "string" } } }, "npm run migrate [-- --service catalog]");
   const common = readConfig(commonConfig, process.env);
   const log = await createLogger(common.PARLEY_LOG_LEVEL);
   const chosen = await Promise.all((values.service === undefined ? Object.keys(services) : [values.service]).map(findService));

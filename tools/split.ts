@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { commonConfig, readConfig } from "@parley/chassis/config.ts";
+import { commonConfig, portAt, readConfig } from "@parley/chassis/config.ts";
 import { startEmbeddedDatabases } from "@parley/chassis/data/embedded-databases.ts";
 import { localTargets } from "@parley/chassis/rpc/transports.ts";
 import type { Component } from "@parley/chassis/service.ts";
@@ -38,9 +38,9 @@ export async function splitProcesses(
   const names = components.map(({ name }) => name);
   const services = names.filter((name) => name !== "gateway");
   const log = await createLogger(base.PARLEY_LOG_LEVEL);
+  const ports = new Map(services.map((name, index) => [name, portAt(base.PARLEY_GRPC_BASE_PORT, index, "PARLEY_GRPC_BASE_PORT")]));
+  const adminPorts = new Map(names.map((name, index) => [name, portAt(base.PARLEY_ADMIN_BASE_PORT, index, "PARLEY_ADMIN_BASE_PORT")]));
   const databases = await startEmbeddedDatabases(components, { env: process.env, dataDir: base.PARLEY_DATA_DIR, log });
-  const ports = new Map(services.map((name, index) => [name, base.PARLEY_GRPC_BASE_PORT + index]));
-  const adminPorts = new Map(names.map((name, index) => [name, base.PARLEY_ADMIN_BASE_PORT + index]));
   const targets = localTargets(services, base.PARLEY_HOST, base.PARLEY_GRPC_BASE_PORT);
 
   const parts = names.map((name) =>

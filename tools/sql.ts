@@ -1,14 +1,15 @@
 // A small prompt on a service's database: npm run sql -- catalog, or with a statement: npm run sql -- catalog -c "SELECT 1"
 import { createInterface } from "node:readline";
-import { parseArgs } from "node:util";
 import { commonConfig, readConfig } from "@parley/chassis/config.ts";
 import { embeddedUrl } from "@parley/chassis/data/embedded-postgres.ts";
 import { exitOnStartError, StartError } from "@parley/chassis/start-error.ts";
 import { Client, DatabaseError, type QueryArrayResult } from "pg";
+import { parseArguments } from "./arguments.ts";
 import { findService } from "./find-service.ts";
 
 try {
-  const { values, positionals } = parseArgs({ options: { command: { type: "string", short: "c" } }, allowPositionals: true });
+  const options = { command: { type: "string", short: "c" } } as const;
+  const { values, positionals } = parseArguments({ options, allowPositionals: true }, 'npm run sql -- catalog [-c "SELECT 1"]');
   const client = await connect(positionals[0] ?? "");
   const succeeded = values.command === undefined ? await prompt(client) : await run(client, values.command);
   await client.end();

@@ -1,19 +1,19 @@
 // Starts the suite: every service and the gateway in this process or, with --split, each as a
 // process of its own.
-import { parseArgs } from "node:util";
 import { commonConfig, readConfig } from "@parley/chassis/config.ts";
 import { localAddress } from "@parley/chassis/rpc/transports.ts";
 import { serve } from "@parley/chassis/serve.ts";
-import { exitOnStartError, StartError } from "@parley/chassis/start-error.ts";
+import { exitOnStartError } from "@parley/chassis/start-error.ts";
 import { createGateway } from "@parley/gateway/gateway.ts";
 import { services } from "../services/all.ts";
+import { parseArguments } from "./arguments.ts";
 import { splitProcesses } from "./split.ts";
 
 const names = Object.keys(services);
 const loaded = await Promise.all(Object.values(services).map((load) => load()));
 const components = [...loaded, createGateway(names)];
 try {
-  const { split } = parseArguments();
+  const { split } = parseArguments({ options: { split: { type: "boolean", default: false } } }, "npm start [-- --split]").values;
   warnOfUnknown(components.flatMap(({ config }) => Object.keys(config)));
   if (split) await splitProcesses(components, announce);
   else {
@@ -23,15 +23,6 @@ try {
   }
 } catch (error) {
   exitOnStartError(error);
-}
-
-function parseArguments(): { split: boolean } {
-  try {
-    const { values } = parseArgs({ options: { split: { type: "boolean", default: false } } });
-    return values;
-  } catch (error) {
-    throw new StartError(`${error instanceof Error ? error.message : error}\nusage: npm start [-- --split]`);
-  }
 }
 
 /** A variable that nobody reads is likely misspelt. */

@@ -26,11 +26,19 @@ export interface ClientCall<I extends DescMessage, O extends DescMessage> {
   cancel(reason: unknown): void;
 }
 
-/** Starts a call, which is cancelled when the signal fires. */
+/** How often a call without a deadline looks whether its channel is connected, in milliseconds. */
+const lookMs = 500;
+
+/** Starts a call, which is cancelled when the signal fires. Without a deadline, it waits `connectTimeoutMs` for a connection. */
 export function startCall<I extends DescMessage, O extends DescMessage>(
   channel: grpc.Channel,
   method: DescMethod & { input: I; output: O },
-  options: { readonly header: Headers; readonly timeoutMs: number | undefined; readonly signal: AbortSignal },
+  options: {
+    readonly header: Headers;
+    readonly timeoutMs: number | undefined;
+    readonly connectTimeoutMs: number;
+    readonly signal: AbortSignal;
+  },
 ): ClientCall<I, O> {
   const metadata = sendable(options.header, method);
   const serialize = serializer(method.input);
@@ -88,6 +96,17 @@ export function startCall<I extends DescMessage, O extends DescMessage>(
       settle(status.code === grpc.status.OK ? undefined : failureOf(status, header, method));
     },
   });
+  // grpc-js waits for a connection without a limit of its own, and for that of a frozen server in vain.
+  if (options.timeoutMs === undefined) {
+    let lastReadyMs = performance.now();
+    const look = setInterval(() => {
+      const nowMs = performance.now();
+      if (channel.getConnectivityState(false) === grpc.connectivityState.READY) lastReadyMs = nowMs;
+      else if (nowMs - lastReadyMs > options.connectTimeoutMs) cancel(unavailable(method));
+    }, lookMs);
+    const stopLooking = (): void => clearInterval(look);
+    answered.promise.then(stopLooking, stopLooking);
+  }
   // One message is always asked for ahead: until the first is, grpc-js buffers without bound.
   call.startRead();
   if (options.signal.aborted) onAbort();
@@ -138,7 +157,7 @@ function failureOf(status: grpc.StatusObject, header: Headers, method: DescMetho
   const own = ((): ConnectError | undefined => {
     switch (error.code) {
       case Code.Unavailable:
-        return fail(ErrorReason.UNAVAILABLE, `${method.parent.typeName} cannot be reached; try again`);
+        return unavailable(method);
       case Code.DeadlineExceeded:
         return fail(ErrorReason.DEADLINE_EXCEEDED, `${nameOf(method)} did not answer within its deadline`);
       case Code.Canceled:
@@ -151,6 +170,12 @@ function failureOf(status: grpc.StatusObject, header: Headers, method: DescMetho
   own.isWireError = true;
   own.cause = error;
   return own;
+}
+
+function unavailable(method: DescMethod): ConnectError {
+  const error = fail(ErrorReason.UNAVAILABLE, `${method.parent.typeName} cannot be reached; try again`);
+  error.isWireError = true;
+  return error;
 }
 
 function sendable(header: Headers, method: DescMethod): grpc.Metadata {

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createServer } from "node:http2";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
 import { ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
@@ -11,6 +11,7 @@ import { eventually } from "../testing/eventually.ts";
 import { failureOf } from "../testing/failure.ts";
 import { openTestEcho, openTestTransport } from "../testing/rpc.ts";
 import { clientInterceptors } from "./interceptors/all.ts";
+import { openTransport } from "./transport.ts";
 
 type EchoClient = Client<typeof EchoService>;
 
@@ -171,4 +172,21 @@ test("a stream that nobody reads to its end is over when its signal fires, and c
   controller.abort();
   await ended.promise;
   expect(await registry.metrics()).toMatch(/grpc_client_in_progress\{[^}]*\} 0/);
+});
+
+test("a stream without a deadline to a server that is frozen is UNAVAILABLE when the time to connect is over", async () => {
+  const frozen = createTcpServer(() => {}).listen(0, "127.0.0.1");
+  await once(frozen, "listening");
+  onTestFinished(() => void frozen.close());
+  const { port } = frozen.address() as AddressInfo;
+  const transport = openTransport({
+    target: `ipv4:127.0.0.1:${port}`,
+    contracts: [EchoService],
+    interceptors: [],
+    maxMessageBytes: 1024,
+    connectTimeoutMs: 300,
+  });
+  onTestFinished(() => transport.close());
+  const error = await failureOf(Array.fromAsync(createClient(EchoService, transport).repeat({ count: 1 })));
+  expect(error).toMatchObject({ code: Code.Unavailable, rawMessage: "parley.testing.v1.EchoService cannot be reached; try again" });
 });

@@ -19,6 +19,8 @@ export interface TransportOptions {
   /** Run about every call, the first outermost. */
   readonly interceptors: Interceptor[];
   readonly maxMessageBytes: number;
+  /** How long a call without a deadline waits for a connection. Default: 20 s, gRPC's own limit (connection-backoff.md, MIN_CONNECT_TIMEOUT). */
+  readonly connectTimeoutMs?: number;
 }
 
 /** A transport that holds connections. */
@@ -49,17 +51,17 @@ export function openTransport(options: TransportOptions): OpenTransport {
     "grpc.enable_http_proxy": 0,
     "grpc.enable_channelz": 0,
   });
-  const { interceptors } = options;
+  const { interceptors, connectTimeoutMs = 20_000 } = options;
   return {
     unary(method, signal, timeoutMs, header, message, contextValues) {
-      const limits = limitsOf(method, signal, timeoutMs);
+      const { caller, ...limits } = limitsOf(method, signal, timeoutMs);
       const common = commonOf(method, header, contextValues);
       return runUnaryCall({
         interceptors,
-        ...limits.signal,
+        ...caller,
         req: { ...common, stream: false, method, message },
         next: async (req) => {
-          const call = startCall(channel, method, { header: req.header, signal: req.signal, timeoutMs: limits.timeoutMs });
+          const call = startCall(channel, method, { ...limits, connectTimeoutMs, header: req.header, signal: req.signal });
           call.send(req.message).catch(call.cancel);
           call.halfClose();
           const answer = await call.read();
@@ -71,14 +73,14 @@ export function openTransport(options: TransportOptions): OpenTransport {
       });
     },
     stream(method, signal, timeoutMs, header, messages, contextValues) {
-      const limits = limitsOf(method, signal, timeoutMs);
+      const { caller, ...limits } = limitsOf(method, signal, timeoutMs);
       const common = commonOf(method, header, contextValues);
       return runStreamingCall({
         interceptors,
-        ...limits.signal,
+        ...caller,
         req: { ...common, stream: true, method, message: messages },
         next: async (req) => {
-          const call = startCall(channel, method, { header: req.header, signal: req.signal, timeoutMs: limits.timeoutMs });
+          const call = startCall(channel, method, { ...limits, connectTimeoutMs, header: req.header, signal: req.signal });
           void sendAll(call, req.message);
           await call.answered;
           return { ...common, stream: true, method, message: readAll(call), header: call.header, trailer: call.trailer };
@@ -99,7 +101,7 @@ function limitsOf(method: DescMethod, signal: AbortSignal | undefined, timeoutMs
   return {
     // For the channel alone: a timer of Connect's beside it would cut in with less to say.
     timeoutMs: limitMs === Number.POSITIVE_INFINITY ? undefined : limitMs,
-    signal: first !== undefined && { signal: second === undefined ? first : AbortSignal.any(signals) },
+    caller: first !== undefined && { signal: second === undefined ? first : AbortSignal.any(signals) },
   };
 }
 

@@ -81,6 +81,14 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_WRONG_VERB = 8;
    */
   WRONG_VERB = 8,
+
+  /**
+   * The client, or all clients together, have as many calls in progress as are let in. End some of
+   * them, or try again after the delay of `google.rpc.RetryInfo`.
+   *
+   * @generated from enum value: ERROR_REASON_TOO_MANY_CALLS = 9;
+   */
+  TOO_MANY_CALLS = 9,
 }
 
 /**
