@@ -221,7 +221,7 @@ test("wrong variables are told all at once, a line each", async () => {
   expect(code).toBe(1);
   expect(errors.trimEnd().split("\n").toSorted()).toEqual([
     'PARLEY_CORS_ORIGINS: "https://shop.example/cart" is wrong; expected origins such as http://localhost:5173, separated by commas',
-    'PARLEY_DRAIN_TIMEOUT: "15" is wrong; expected a duration such as 500ms, 15s or 5m, at most 24 days',
+    'PARLEY_DRAIN_TIMEOUT: "15" is wrong; expected a duration such as 500ms, 15s or 5m, more than 0 and at most 24 days',
     'PARLEY_GATEWAY_PORT: "http" is wrong; expected a port, 1 to 65535',
     'PARLEY_LOG_LEVEL: "loud" is wrong; expected trace, debug, info, warn, error or silent',
   ]);
@@ -239,7 +239,7 @@ test("arguments that it does not know are refused, and variables that it does no
 test("wrong variables are told with --split too", async () => {
   expect(await run("tools/start.ts", { PARLEY_DRAIN_TIMEOUT: "15" }, "--split")).toEqual({
     code: 1,
-    errors: 'PARLEY_DRAIN_TIMEOUT: "15" is wrong; expected a duration such as 500ms, 15s or 5m, at most 24 days\n',
+    errors: 'PARLEY_DRAIN_TIMEOUT: "15" is wrong; expected a duration such as 500ms, 15s or 5m, more than 0 and at most 24 days\n',
   });
 });
 
