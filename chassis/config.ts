@@ -120,7 +120,7 @@ export function list(description: string, entry: z.ZodType<string, string> = z.s
 }
 
 /** Returns the name of a service's variable: `PARLEY_ORDERS_TARGET` of `orders` and `TARGET`. */
-export function variableOf(serviceName: string, what: "DATABASE_URL" | "TARGET"): string {
+export function variableOf(serviceName: string, what: "DATABASE_URL" | "KEY_FILE" | "TARGET"): string {
   return `PARLEY_${serviceName.toUpperCase().replaceAll("-", "_")}_${what}`;
 }
 
@@ -131,6 +131,21 @@ export function databaseUrl(serviceName: string): z.ZodType<string | undefined> 
     .regex(/^postgres(ql)?:\/\/\S+$/, "a URL such as postgres://user:password@host/database?sslmode=verify-full")
     .optional()
     .meta({ description: `Database of ${serviceName}, on a Postgres 18 of yours`, unit: "URL", shownDefault: "embedded", secret: true });
+}
+
+/** A URL that may be left out; `otherwise` says what happens then. */
+export function optionalUrl(description: string, otherwise: string): z.ZodType<string | undefined> {
+  return z
+    .string()
+    .refine((value) => /^(https?|file):/.test(value) && URL.canParse(value), "an https:, http: or file: URL")
+    .optional()
+    .meta({ description, unit: "URL", shownDefault: otherwise });
+}
+
+/** The file of a service's private key; not set: one that is made on the laptop. */
+export function keyFile(serviceName: string): z.ZodType<string | undefined> {
+  const description = `File of the private key of ${serviceName}, a JWK, with which it signs its own tokens`;
+  return z.string().optional().meta({ description, unit: "file", shownDefault: "made in PARLEY_DATA_DIR" });
 }
 
 /** Where a service listens, as gRPC names targets: `dns:///greeter:50051`, `ipv4:10.0.0.1:50051,10.0.0.2:50051`. */

@@ -4,6 +4,7 @@ import { setLogger } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { collectDefaultMetrics, Registry } from "prom-client";
 import { openAdmin } from "./admin.ts";
+import { ensureLocalKeys } from "./auth/local-keys.ts";
 import { type ConfigShape, commonConfig, portAt, readConfig } from "./config.ts";
 import { startEmbeddedDatabases } from "./data/embedded-databases.ts";
 import { flushMs } from "./rpc/shutdown.ts";
@@ -52,7 +53,9 @@ export async function startProcess(
     },
   );
   const databases = await startEmbeddedDatabases(components, { env: environment, dataDir: common.PARLEY_DATA_DIR, log });
-  const env = { ...localTargets(names, common.PARLEY_HOST, common.PARLEY_GRPC_BASE_PORT), ...environment, ...databases.env };
+  const keys = await ensureLocalKeys(components, { env: environment, dataDir: common.PARLEY_DATA_DIR });
+  const targets = localTargets(names, common.PARLEY_HOST, common.PARLEY_GRPC_BASE_PORT);
+  const env = { ...targets, ...environment, ...databases.env, ...keys };
   for (const [index, component] of components.entries()) {
     const started = await component.start({ env, common, log, registry, grpcPort: grpcPorts[index] ?? 0 });
     running.push(started);

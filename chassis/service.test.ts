@@ -86,7 +86,7 @@ test("with a URL of one's own nothing embedded is started", async () => {
   const { url } = await createTestDatabase();
   const { client, dataDir } = await startKeeper({ PARLEY_TESTING_DATABASE_URL: url });
   expect((await client.echo({ text: "hello" })).text).toBe("1");
-  expect(readdirSync(dataDir)).toEqual([]);
+  expect(readdirSync(dataDir)).toEqual(["keys"]);
 });
 
 test("a service that uses a database without naming one does not start, and says so", async () => {

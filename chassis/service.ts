@@ -2,8 +2,11 @@ import type { DescService } from "@bufbuild/protobuf";
 import { type Client, createClient, type ServiceImplSpec } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import type { Registry } from "prom-client";
-import { type CommonConfig, type Config, type ConfigShape, databaseUrl, readConfig, variableOf } from "./config.ts";
+import { authConfig, createAuthenticate } from "./auth/authenticate.ts";
+import { createOwnToken } from "./auth/service-token.ts";
+import { type CommonConfig, type Config, type ConfigShape, databaseUrl, keyFile, readConfig, variableOf } from "./config.ts";
 import { type Database, type DatabaseDefinition, type DatabaseOptions, databaseConfig } from "./data/database.ts";
+import { type EventLog, openEventLog } from "./data/event-log.ts";
 import { loadMigrations, migrate } from "./data/migrations.ts";
 import { createHealth } from "./rpc/health.ts";
 import { serverInterceptors } from "./rpc/interceptors/all.ts";
@@ -21,6 +24,8 @@ export interface Component {
   readonly config: ConfigShape;
   /** Undefined: it has none. */
   readonly database?: ComponentDatabase | undefined;
+  /** The variable that says where the key is with which it signs its own tokens; undefined: it speaks for nobody. */
+  readonly keyVariable?: string;
   start(runtime: Runtime): Promise<RunningComponent>;
 }
 
@@ -30,6 +35,11 @@ export interface ComponentDatabase {
   readonly variable: string;
   /** Brings it to the schema of the component's code; start() does so, too. */
   migrate(runtime: Pick<Runtime, "env" | "log">): Promise<void>;
+}
+
+/** What runs until it is told to stop. */
+export interface Stoppable {
+  stop(): Promise<void>;
 }
 
 /** What a component is started with. */
@@ -55,28 +65,37 @@ export interface RunningComponent {
   drain(giveUp: AbortSignal): Promise<void>;
 }
 
-/** What the handlers of a service are made from. */
-export interface HandlerDependencies<Shape extends ConfigShape, Schema> {
+/** What a service's handlers, and its work, are made from. */
+export interface Dependencies<Shape extends ConfigShape, Schema> {
   readonly config: Config<Shape>;
   readonly log: Logger;
   /** The service's own database. Throws StartError where the definition names none. */
   readonly database: Database<Schema>;
+  /** The log of its events, in its database. */
+  readonly eventLog: EventLog;
   /** Returns the typed client of a contract that a neighbour serves. */
   client<Contract extends DescService>(neighbour: string, contract: Contract): Client<Contract>;
 }
 
 /** Defines a service: its name, which its own contracts carry as `parley.<name>.v1`, and what it consists of. */
-export function defineService<Shape extends ConfigShape, Schema = never>(definition: {
+export function defineService<
+  Shape extends ConfigShape,
+  Schema = never,
+  Work extends Readonly<Record<string, Stoppable>> = Readonly<Record<string, never>>,
+>(definition: {
   readonly name: string;
   /** Its own variables, beside those that every process has. */
   readonly config: Shape;
   /** The services that it calls. */
   readonly neighbours?: Neighbours;
   readonly database?: DatabaseDefinition<Schema>;
+  /** Starts what it does beside answering calls: leased work, consumers of events. It stops when the service drains. */
+  readonly work?: (dependencies: Dependencies<Shape, Schema>) => Promise<Work>;
   /** Pairs each contract that it serves with its handlers. */
-  readonly handlers: (dependencies: HandlerDependencies<Shape, Schema>) => readonly ServiceImplSpec[];
+  readonly handlers: (dependencies: Dependencies<Shape, Schema>, work: Work) => readonly ServiceImplSpec[];
 }): Component {
   const { name, neighbours = {}, database: defined } = definition;
+  const keyVariable = variableOf(name, "KEY_FILE");
   const variable = variableOf(name, "DATABASE_URL");
   const optionsIn = (env: NodeJS.ProcessEnv): DatabaseOptions => databaseOptions(name, env[variable] ?? "", env);
   const componentDatabase: ComponentDatabase | undefined = defined && {
@@ -87,25 +106,40 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
     name,
     config: {
       ...definition.config,
+      ...authConfig,
+      [keyVariable]: keyFile(name),
       ...targetsConfig(Object.keys(neighbours)),
       ...(defined && { [variable]: databaseUrl(name), ...databaseConfig }),
     },
     database: componentDatabase,
+    keyVariable,
     async start(runtime) {
       const { env, common, registry, grpcPort } = runtime;
       const log = runtime.log.child({ service: name });
-      const transports = openTransports(neighbours, runtime);
+      const auth = readConfig(authConfig, env);
+      const ownToken = createOwnToken(name, env[keyVariable] ?? "", auth.PARLEY_AUTH_AUDIENCE);
+      const transports = openTransports(neighbours, { ...runtime, ownToken });
       await componentDatabase?.migrate({ env, log });
       const database = defined?.open(optionsIn(env));
-      const implementations = definition.handlers({
+      let eventLog: EventLog | undefined;
+      const getDatabase = (): Database<Schema> => {
+        if (database === undefined) throw new StartError(`${name} uses a database, but its definition names none`);
+        return database;
+      };
+      const dependencies: Dependencies<Shape, Schema> = {
         config: readConfig(definition.config, env),
         log,
         get database() {
-          if (database === undefined) throw new StartError(`${name} uses a database, but its definition names none`);
-          return database;
+          return getDatabase();
+        },
+        get eventLog() {
+          eventLog ??= openEventLog(getDatabase(), { source: name, log });
+          return eventLog;
         },
         client: (neighbour, contract) => createClient(contract, transports.get(neighbour)),
-      });
+      };
+      const work = (await definition.work?.(dependencies)) ?? ({} as Work);
+      const implementations = definition.handlers(dependencies, work);
       const contracts = implementations.map(({ service }) => service);
       warmValidation(contracts);
       const health = createHealth(contracts.map(({ typeName }) => typeName));
@@ -114,7 +148,7 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
         host: common.PARLEY_HOST,
         port: grpcPort,
         implementations: [...implementations, health.implementation, ...reflection],
-        interceptors: serverInterceptors({ log, registry }),
+        interceptors: serverInterceptors({ log, registry, authenticate: createAuthenticate(auth) }),
         unexpected: (error) => internalError(error, log),
         maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
         connectionAgeMs: common.PARLEY_CONNECTION_AGE,
@@ -126,8 +160,9 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
         port: server.port,
         setServing: health.setServing,
         async drain(giveUp) {
-          await server.drain(giveUp);
+          await Promise.all([server.drain(giveUp), ...Object.values(work).map((one) => one.stop())]);
           transports.close();
+          await eventLog?.close();
           await database?.close();
         },
       };

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { ensureLocalKeys } from "@parley/chassis/auth/local-keys.ts";
 import { commonConfig, portAt, readConfig } from "@parley/chassis/config.ts";
 import { startEmbeddedDatabases } from "@parley/chassis/data/embedded-databases.ts";
 import { localTargets } from "@parley/chassis/rpc/transports.ts";
@@ -41,6 +42,7 @@ export async function splitProcesses(
   const ports = new Map(services.map((name, index) => [name, portAt(base.PARLEY_GRPC_BASE_PORT, index, "PARLEY_GRPC_BASE_PORT")]));
   const adminPorts = new Map(names.map((name, index) => [name, portAt(base.PARLEY_ADMIN_BASE_PORT, index, "PARLEY_ADMIN_BASE_PORT")]));
   const databases = await startEmbeddedDatabases(components, { env: process.env, dataDir: base.PARLEY_DATA_DIR, log });
+  const keys = await ensureLocalKeys(components, { env: process.env, dataDir: base.PARLEY_DATA_DIR });
   const targets = localTargets(services, base.PARLEY_HOST, base.PARLEY_GRPC_BASE_PORT);
 
   const parts = names.map((name) =>
@@ -48,6 +50,7 @@ export async function splitProcesses(
       ...targets,
       ...process.env,
       ...databases.env,
+      ...keys,
       PARLEY_GRPC_BASE_PORT: String(ports.get(name) ?? base.PARLEY_GRPC_BASE_PORT),
       PARLEY_ADMIN_BASE_PORT: String(adminPorts.get(name)),
     }),

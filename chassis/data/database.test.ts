@@ -45,7 +45,7 @@ function createBarrier(count: number): () => Promise<void> {
 }
 
 function callWith(signal: AbortSignal): CurrentCall {
-  return { requestId: "test", traceId: "0".repeat(32), passedOn: new Map(), deadlineMs: undefined, signal };
+  return { requestId: "test", traceId: "0".repeat(32), passedOn: new Map(), deadlineMs: undefined, isBackground: false, signal };
 }
 
 test("int8 is read as bigint, beyond what a number can hold", async () => {

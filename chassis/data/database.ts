@@ -1,5 +1,13 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { Kysely, type PostgresCursor, PostgresDialect, type PostgresPoolClient, type PostgresQueryResult, type Transaction } from "kysely";
+import {
+  Kysely,
+  type PostgresCursor,
+  PostgresDialect,
+  type PostgresPoolClient,
+  type PostgresQueryResult,
+  type QueryExecutorProvider,
+  type Transaction,
+} from "kysely";
 import { DatabaseError, Pool, type PoolClient, types } from "pg";
 import { type ConfigShape, count, duration } from "../config.ts";
 import { findCurrentCall } from "../rpc/current-call.ts";
@@ -46,8 +54,16 @@ export function defineDatabase<Schema>({ migrations }: { readonly migrations: UR
   return { migrations, open: openDatabase<Schema> };
 }
 
+/** A database whatever its tables, for SQL that is written out. */
+export interface AnyDatabase {
+  readonly db: QueryExecutorProvider;
+  /** Where it is, for a connection that is not of the pool, such as one that listens. */
+  readonly url: string;
+  transaction<T>(work: (tx: QueryExecutorProvider) => Promise<T>): Promise<T>;
+}
+
 /** A service's own database. */
-export interface Database<Schema> {
+export interface Database<Schema> extends AnyDatabase {
   /** For statements that stand alone. `int8` is read as bigint. */
   readonly db: Kysely<Schema>;
   /**
@@ -79,10 +95,18 @@ export function openDatabase<Schema>(options: DatabaseOptions): Database<Schema>
   });
   return {
     db,
+    url: options.url,
     async transaction(work) {
       for (let attempt = 1; ; attempt++) {
+        let committed: readonly (() => void)[] = [];
         try {
-          return await db.transaction().execute(work);
+          const result = await db.transaction().execute(async (tx) => {
+            const answer = await work(tx);
+            committed = callbacks.get(tx) ?? [];
+            return answer;
+          });
+          for (const callback of committed) callback();
+          return result;
         } catch (error) {
           const givenUp = error instanceof DatabaseError && givenUpCodes.has(error.code);
           if (!givenUp || attempt === retries.attempts) throw error;
@@ -95,6 +119,14 @@ export function openDatabase<Schema>(options: DatabaseOptions): Database<Schema>
       if (!pool.ended) await pool.end(); // Kysely leaves a pool alone that it has never used
     },
   };
+}
+
+/** What is to be done when a transaction has committed. */
+const callbacks = new WeakMap<object, (() => void)[]>();
+
+/** Calls back when a transaction() has committed; never where it was rolled back, or where that is unknown. The callback does not throw. */
+export function onCommit(tx: object, callback: () => void): void {
+  callbacks.set(tx, [...(callbacks.get(tx) ?? []), callback]);
 }
 
 /** Whether an error means that the database cannot be reached, or that it broke the connection. */

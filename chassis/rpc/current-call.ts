@@ -12,6 +12,8 @@ export interface CurrentCall {
   readonly deadlineMs: number | undefined;
   /** Fires when the call is cancelled or its deadline is over. */
   readonly signal: AbortSignal | undefined;
+  /** Whether this is work that outlives the call: nobody's token is with it. */
+  readonly isBackground: boolean;
 }
 
 const storage = new AsyncLocalStorage<CurrentCall>();
@@ -35,5 +37,5 @@ export function detach<T>(work: () => T): T {
   if (call === undefined) return work();
   const passedOn = new Map(call.passedOn);
   passedOn.delete("authorization");
-  return storage.run({ ...call, passedOn, deadlineMs: undefined, signal: undefined }, work);
+  return storage.run({ ...call, passedOn, deadlineMs: undefined, signal: undefined, isBackground: true }, work);
 }

@@ -1,6 +1,7 @@
 import type { DescService } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 import type { Registry } from "prom-client";
+import type { OwnToken } from "../auth/service-token.ts";
 import { type CommonConfig, type ConfigShape, readConfig, target, variableOf } from "../config.ts";
 import { StartError } from "../start-error.ts";
 import { clientInterceptors } from "./interceptors/all.ts";
@@ -37,7 +38,7 @@ export function localAddress(host: string): string {
 /** Opens a transport to each neighbour. */
 export function openTransports(
   neighbours: Neighbours,
-  { env, common, registry }: { env: NodeJS.ProcessEnv; common: CommonConfig; registry: Registry },
+  { env, common, registry, ownToken }: { env: NodeJS.ProcessEnv; common: CommonConfig; registry: Registry; ownToken?: OwnToken },
 ): Transports {
   const transports = new Map(
     Object.entries(neighbours).map(([name, contracts]) => [
@@ -45,7 +46,7 @@ export function openTransports(
       openTransport({
         target: readConfig({ target: target(name) }, { target: env[variableOf(name, "TARGET")] }).target,
         contracts,
-        interceptors: clientInterceptors({ registry }),
+        interceptors: clientInterceptors({ registry, ...(ownToken && { ownToken }) }),
         maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
       }),
     ]),

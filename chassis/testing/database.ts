@@ -4,6 +4,7 @@ import { pino } from "pino";
 import { inject, onTestFinished } from "vitest";
 import type { Database, DatabaseDefinition, DatabaseOptions } from "../data/database.ts";
 import { loadMigrations, migrate } from "../data/migrations.ts";
+import { testDatabaseOptions } from "./database-options.ts";
 
 /** The database with the newest schema of each folder of migrations, from which those of the tests are copied. */
 const templates = new Map<string, Promise<string>>();
@@ -38,14 +39,7 @@ async function createDatabase(template: string): Promise<string> {
 }
 
 function optionsOf(name: string): DatabaseOptions {
-  return {
-    url: inject("postgresUrl").replace(/[^/]*$/, name),
-    name: "test",
-    poolSize: 5,
-    connectTimeoutMs: 5_000,
-    statementTimeoutMs: 5_000,
-    idleInTransactionTimeoutMs: 5_000,
-  };
+  return testDatabaseOptions(inject("postgresUrl").replace(/[^/]*$/, name));
 }
 
 async function runAsSuperuser(statement: string): Promise<void> {

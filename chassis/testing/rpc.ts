@@ -20,6 +20,7 @@ import { internalError } from "../rpc/internal-error.ts";
 import { createReflection } from "../rpc/reflection.ts";
 import { openServer, type RpcServer, type ServerOptions } from "../rpc/server.ts";
 import { type OpenTransport, openTransport } from "../rpc/transport.ts";
+import { testAuth } from "./auth.ts";
 import { echo } from "./echo.ts";
 
 /** A gRPC server of a test's own, on any free port of the loopback interface; it stops with the test. */
@@ -43,7 +44,7 @@ export async function openTestServer(
     host: "127.0.0.1",
     port: 0,
     implementations: [...implementations, health.implementation, ...createReflection([...contracts, health.implementation.service])],
-    interceptors: serverInterceptors({ log, registry }),
+    interceptors: serverInterceptors({ log, registry, authenticate: (await testAuth()).authenticate }),
     unexpected: (error) => internalError(error, log),
     maxMessageBytes: 4 * 1024 * 1024,
     connectionAgeMs: 300_000,

@@ -1,6 +1,8 @@
 import type { Interceptor } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import type { Registry } from "prom-client";
+import type { Authenticate } from "../../auth/authenticate.ts";
+import type { OwnToken } from "../../auth/service-token.ts";
 import { access } from "./access.ts";
 import { currentCall } from "./current-call.ts";
 import { deadline } from "./deadline.ts";
@@ -16,14 +18,14 @@ interface Telemetry {
 }
 
 /** What happens about every call that a service serves, the first outermost: log and metrics see what the caller sees. */
-export function serverInterceptors({ log, registry }: Telemetry): Interceptor[] {
+export function serverInterceptors({ log, registry, authenticate }: Telemetry & { readonly authenticate: Authenticate }): Interceptor[] {
   return [
     currentCall,
     requestLog(log),
     metrics("grpc_server", registry),
     errorBoundary({ log, neighbours: "answer" }),
     deadline,
-    access,
+    access(authenticate),
     validation,
   ];
 }
@@ -33,7 +35,7 @@ export function gatewayInterceptors({ log, registry }: Telemetry): Interceptor[]
   return [currentCall, requestLog(log), metrics("gateway", registry), errorBoundary({ log, neighbours: "relay" }), deadline];
 }
 
-/** What happens about every call that a service or the gateway makes. */
-export function clientInterceptors({ registry }: Pick<Telemetry, "registry">): Interceptor[] {
-  return [metrics("grpc_client", registry), propagation];
+/** What happens about every call that a service or the gateway makes; without `ownToken`, as the gateway, it speaks for nobody. */
+export function clientInterceptors({ registry, ownToken }: Pick<Telemetry, "registry"> & { readonly ownToken?: OwnToken }): Interceptor[] {
+  return [metrics("grpc_client", registry), propagation(ownToken)];
 }

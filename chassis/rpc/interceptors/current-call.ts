@@ -23,7 +23,8 @@ export const currentCall: Interceptor = (next) => async (req) => {
     // Metadata is printable ASCII (gRPC over HTTP/2, Custom-Metadata); HTTP lets more through.
     if (value !== null && /^[ -~]*$/.test(value)) passedOn.set(name, value);
   }
-  const call = { requestId, traceId, passedOn, deadlineMs: req.contextValues.get(deadlineKey), signal: req.signal };
+  const deadlineMs = req.contextValues.get(deadlineKey);
+  const call = { requestId, traceId, passedOn, deadlineMs, signal: req.signal, isBackground: false };
   const response = await wrapResponse(
     () => next(req),
     (pull) =>

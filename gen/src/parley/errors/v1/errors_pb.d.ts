@@ -89,6 +89,13 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_TOO_MANY_CALLS = 9;
    */
   TOO_MANY_CALLS = 9,
+
+  /**
+   * The token is valid, but is not that of someone who may make the call.
+   *
+   * @generated from enum value: ERROR_REASON_PERMISSION_DENIED = 10;
+   */
+  PERMISSION_DENIED = 10,
 }
 
 /**

@@ -334,6 +334,26 @@ export declare type SecretResponse = Message<"parley.testing.v1.SecretResponse">
 export declare const SecretResponseSchema: GenMessage<SecretResponse>;
 
 /**
+ * Something that happens in a test.
+ *
+ * @generated from message parley.testing.v1.NumberCounted
+ */
+export declare type NumberCounted = Message<"parley.testing.v1.NumberCounted"> & {
+  /**
+   * Which number.
+   *
+   * @generated from field: int64 number = 1;
+   */
+  number: bigint;
+};
+
+/**
+ * Describes the message parley.testing.v1.NumberCounted.
+ * Use `create(NumberCountedSchema)` to create a new message.
+ */
+export declare const NumberCountedSchema: GenMessage<NumberCounted>;
+
+/**
  * Why a test failed on purpose.
  *
  * @generated from enum parley.testing.v1.ErrorReason

@@ -1,0 +1,93 @@
+import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
+import { Access } from "@parley/gen/parley/options/v1/options_pb.js";
+import { decodeJwt, errors, jwtVerify } from "jose";
+import { type Config, type ConfigShape, optionalUrl, text } from "../config.ts";
+import { fail } from "../rpc/errors.ts";
+import { openKeySet } from "./key-set.ts";
+
+/** What a token's clock may be off. */
+const clockToleranceSeconds = 30;
+/** Those that RFC 8725 leaves and that identity services use. */
+const algorithms = ["EdDSA", "ES256", "RS256"];
+/** The roles that users have, by their names in a token's `roles`. No user's token makes a service. */
+const userRoles: Readonly<Record<string, Access>> = { customer: Access.CUSTOMER, staff: Access.STAFF };
+
+/** The variables of every service, which checks tokens itself. */
+export const authConfig = {
+  PARLEY_AUTH_JWKS_URL: optionalUrl("Keys of users' tokens, a JWKS at an https:, http: or file: URL", "made in PARLEY_DATA_DIR"),
+  PARLEY_AUTH_ISSUER: text("parley", "Issuer of users' tokens, their claim iss"),
+  PARLEY_AUTH_AUDIENCE: text("parley", "Whom tokens are for, their claim aud"),
+  PARLEY_AUTH_SERVICE_JWKS_URL: optionalUrl("Keys of the services' own tokens, a JWKS at such a URL", "made in PARLEY_DATA_DIR"),
+} satisfies ConfigShape;
+
+/** Who makes a call. */
+export interface Identity {
+  /** A user's id, or a service's name. */
+  readonly subject: string;
+  readonly roles: ReadonlySet<Access>;
+}
+
+/** Returns who the header `authorization` says makes the call. Throws `UNAUTHENTICATED` without a valid token. */
+export type Authenticate = (authorization: string | null) => Promise<Identity>;
+
+/** What the tokens of a service say as their issuer and subject, and the id of the key that signs them. */
+export function issuerOf(serviceName: string): string {
+  return `service:${serviceName}`;
+}
+
+/**
+ * Creates what checks tokens: JWTs (RFC 7519), those of users by one set of keys and those of
+ * services by another, in which each key is good for its own service, and role SERVICE, alone.
+ */
+export function createAuthenticate(config: Config<typeof authConfig>): Authenticate {
+  const users = openKeySet(config.PARLEY_AUTH_JWKS_URL ?? "");
+  const services = openKeySet(config.PARLEY_AUTH_SERVICE_JWKS_URL ?? "");
+  const issuer = config.PARLEY_AUTH_ISSUER;
+  const common = {
+    audience: config.PARLEY_AUTH_AUDIENCE,
+    algorithms,
+    clockTolerance: clockToleranceSeconds,
+    requiredClaims: ["sub", "exp"],
+  };
+  return async (authorization) => {
+    const [, token] = /^Bearer +(\S+)$/i.exec(authorization ?? "") ?? [];
+    if (token === undefined) throw unauthenticated('the method is not public: send a token as "authorization: Bearer …"');
+    try {
+      const { iss = "" } = decodeJwt(token);
+      if (!iss.startsWith(issuerOf(""))) {
+        const { payload } = await jwtVerify(token, users, { ...common, issuer });
+        return { subject: payload.sub ?? "", roles: rolesOf(payload["roles"]) };
+      }
+      const { protectedHeader } = await jwtVerify(token, services, { ...common, issuer: iss, subject: iss });
+      if (protectedHeader.kid !== iss) throw new errors.JWSSignatureVerificationFailed();
+      return { subject: iss.slice(issuerOf("").length), roles: new Set([Access.SERVICE]) };
+    } catch (error) {
+      throw refusalOf(error);
+    }
+  };
+}
+
+function rolesOf(claim: unknown): Set<Access> {
+  const names = Array.isArray(claim) ? claim : [];
+  return new Set(names.flatMap((name) => (typeof name === "string" && Object.hasOwn(userRoles, name) ? (userRoles[name] ?? []) : [])));
+}
+
+function refusalOf(error: unknown): unknown {
+  if (error instanceof errors.JWTExpired) return unauthenticated("the token has expired: get a new one");
+  if (error instanceof errors.JWTClaimValidationFailed)
+    return unauthenticated(`the token's claim ${error.claim} is not the one that is expected`);
+  if (
+    error instanceof errors.JWKSTimeout ||
+    (error instanceof errors.JOSEError && error.code === "ERR_JOSE_GENERIC") ||
+    !(error instanceof errors.JOSEError)
+  ) {
+    const unavailable = fail(ErrorReason.UNAVAILABLE, "tokens cannot be checked right now, for their keys cannot be had; try again");
+    unavailable.cause = error;
+    return unavailable;
+  }
+  return unauthenticated("the token is not valid: it is malformed, or not signed by a key that is known here");
+}
+
+function unauthenticated(message: string): Error {
+  return fail(ErrorReason.UNAUTHENTICATED, message);
+}

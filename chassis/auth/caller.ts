@@ -1,0 +1,25 @@
+import { type ContextKey, createContextKey, type HandlerContext } from "@connectrpc/connect";
+import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
+import { Access } from "@parley/gen/parley/options/v1/options_pb.js";
+import { fail, invalidRequest } from "../rpc/errors.ts";
+import type { Identity } from "./authenticate.ts";
+
+/** Who makes the call; set where the method is not public. */
+export const identityKey: ContextKey<Identity | undefined> = createContextKey<Identity | undefined>(undefined, { description: "identity" });
+
+/**
+ * Returns the customer whose things a call is about: who makes it, or whom a service names.
+ *
+ * Throws `PERMISSION_DENIED` where anyone but a service names one, and `INVALID_ARGUMENT` where a
+ * service names none. It is not for public methods.
+ */
+export function customerIdOf({ values }: Pick<HandlerContext, "values">, named: string): string {
+  const identity = values.get(identityKey);
+  if (identity === undefined) throw new Error("a public method has no caller");
+  if (!identity.roles.has(Access.SERVICE)) {
+    if (named !== "") throw fail(ErrorReason.PERMISSION_DENIED, "customer_id is for services: leave it out, for it is that of the token");
+    return identity.subject;
+  }
+  if (named === "") throw invalidRequest([{ field: "customer_id", description: "a service must name the customer", reason: "required" }]);
+  return named;
+}

@@ -1,0 +1,110 @@
+import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from "jose";
+import { StartError } from "../start-error.ts";
+import { issuerOf } from "./authenticate.ts";
+
+const users = "users";
+const suffix = ".private.json";
+
+/**
+ * Makes the keys that a laptop needs, where they are missing, in the data directory: one for the
+ * tokens of users, which `npm run token` signs, and one for each service. Returns where they are,
+ * as those of the variables that are not set.
+ */
+export async function ensureLocalKeys(
+  components: readonly { readonly name: string; readonly keyVariable?: string }[],
+  { env, dataDir }: { env: NodeJS.ProcessEnv; dataDir: string },
+): Promise<NodeJS.ProcessEnv> {
+  const signers = components.flatMap(({ name, keyVariable }) => (keyVariable === undefined ? [] : [{ name, keyVariable }]));
+  if (signers.length === 0) return {};
+  const folder = keysFolder(dataDir);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const made: NodeJS.ProcessEnv = {};
+  if (!env["PARLEY_AUTH_JWKS_URL"]) {
+    await ensureKey(folder, users, users);
+    made["PARLEY_AUTH_JWKS_URL"] = publish(folder, "users.public.json", [users]);
+  }
+  for (const { name, keyVariable } of signers) {
+    if (env[keyVariable]) continue;
+    await ensureKey(folder, name, issuerOf(name));
+    made[keyVariable] = fileOf(folder, name);
+  }
+  if (!env["PARLEY_AUTH_SERVICE_JWKS_URL"]) {
+    const names = readdirSync(folder)
+      .filter((file) => file.endsWith(suffix))
+      .map((file) => file.slice(0, -suffix.length));
+    made["PARLEY_AUTH_SERVICE_JWKS_URL"] = publish(
+      folder,
+      "services.public.json",
+      names.filter((name) => name !== users),
+    );
+  }
+  return made;
+}
+
+/** Signs a user's token with the laptop's key. Throws StartError where there is none. */
+export async function signUserToken(
+  dataDir: string,
+  claims: {
+    readonly subject: string;
+    readonly roles: readonly string[];
+    readonly issuer: string;
+    readonly audience: string;
+    readonly seconds: number;
+  },
+): Promise<string> {
+  const file = fileOf(keysFolder(dataDir), users);
+  if (!existsSync(file))
+    throw new StartError(`there is no key in ${file}: start the suite once, which makes it, or get tokens from your own issuer`);
+  const key = readKey(file);
+  return new SignJWT({ roles: claims.roles })
+    .setProtectedHeader({ alg: "EdDSA", kid: users })
+    .setIssuer(claims.issuer)
+    .setAudience(claims.audience)
+    .setSubject(claims.subject)
+    .setIssuedAt()
+    .setExpirationTime(`${claims.seconds}s`)
+    .sign(await importJWK(key, "EdDSA"));
+}
+
+function keysFolder(dataDir: string): string {
+  return join(resolve(dataDir), "keys");
+}
+
+function fileOf(folder: string, name: string): string {
+  return join(folder, `${name}${suffix}`);
+}
+
+function readKey(file: string): JWK {
+  return JSON.parse(readFileSync(file, "utf8"));
+}
+
+/** Makes a key where there is none; of several processes that do so at once, one wins. */
+async function ensureKey(folder: string, name: string, kid: string): Promise<void> {
+  const file = fileOf(folder, name);
+  if (existsSync(file)) return;
+  const { privateKey } = await generateKeyPair("EdDSA", { extractable: true });
+  const aside = `${file}.${process.pid}`;
+  writeFileSync(aside, JSON.stringify({ ...(await exportJWK(privateKey)), alg: "EdDSA", kid }), { mode: 0o600 });
+  try {
+    linkSync(aside, file);
+  } catch (error) {
+    if (!existsSync(file)) throw error;
+  } finally {
+    rmSync(aside);
+  }
+}
+
+/** Writes the public halves of keys as a JWKS, and returns its URL. */
+function publish(folder: string, file: string, names: readonly string[]): string {
+  const keys = names.map((name) => {
+    const { d: _secret, ...key } = readKey(fileOf(folder, name));
+    return { ...key, use: "sig" };
+  });
+  const path = join(folder, file);
+  writeFileSync(`${path}.${process.pid}`, JSON.stringify({ keys }, null, 2));
+  renameSync(`${path}.${process.pid}`, path);
+  return pathToFileURL(path).href;
+}

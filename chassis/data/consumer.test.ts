@@ -1,0 +1,182 @@
+import { once } from "node:events";
+import { createClient } from "@connectrpc/connect";
+import { EventLogService } from "@parley/gen/parley/events/v1/events_pb.js";
+import { NumberCountedSchema } from "@parley/gen/parley/testing/v1/testing_pb.js";
+import { sql } from "kysely";
+import { pino } from "pino";
+import { expect, onTestFinished, test } from "vitest";
+import { implement } from "../rpc/implement.ts";
+import { asService } from "../testing/auth.ts";
+import { startChild } from "../testing/child.ts";
+import { createTestDatabase } from "../testing/database.ts";
+import { eventually } from "../testing/eventually.ts";
+import { createTestLog, openTestServer, openTestTransport } from "../testing/rpc.ts";
+import { createConsumerTables, onEvent, startConsumer } from "./consumer.ts";
+import { openDatabase } from "./database.ts";
+import { createEventLogTables, openEventLog } from "./event-log.ts";
+
+/** A log that is served, and the database of whoever consumes it. */
+async function openBoth() {
+  const source = openDatabase<unknown>(await createTestDatabase());
+  await createEventLogTables(source.db);
+  const log = openEventLog(source, { source: "counter", log: createTestLog().log });
+  const { port } = await openTestServer([implement(EventLogService, log.handlers)]);
+  const options = await createTestDatabase();
+  const database = openDatabase<unknown>(options);
+  await createConsumerTables(database.db);
+  await sql`CREATE TABLE effect (number int8 NOT NULL, process int NOT NULL)`.execute(database.db);
+  onTestFinished(async () => {
+    await log.close();
+    await source.close();
+    await database.close();
+  });
+  const append = (subject: string, ...numbers: number[]) =>
+    source.transaction((tx) =>
+      log.append(
+        tx,
+        NumberCountedSchema,
+        numbers.map((number) => ({ subject, payload: { number: BigInt(number) } })),
+      ),
+    );
+  const { headers } = await asService();
+  const numbers = async (): Promise<number[]> => {
+    const { rows } = await sql<{ number: bigint }>`SELECT number FROM effect`.execute(database.db);
+    return rows.map(({ number }) => Number(number));
+  };
+  return { append, database, url: options.url, port, token: headers.authorization.slice("Bearer ".length), numbers };
+}
+
+const upTo = (count: number): number[] => Array.from({ length: count }, (_, index) => index + 1);
+
+test("of two replicas, one killed and one frozen again and again, each event has its effect exactly once, in order", async () => {
+  const { append, url, port, token, numbers } = await openBoth();
+  const total = 300;
+  const appending = (async () => {
+    for (const number of upTo(total)) await append(`n-${number % 7}`, number);
+  })();
+  for (let round = 0; round < 3; round++) {
+    const [one, other] = [
+      startChild("consumer-process.ts", url, String(port), token),
+      startChild("consumer-process.ts", url, String(port), token),
+    ];
+    await Promise.race([one.next(), other.next()]); // one of them is at work
+    one.child.kill(round % 2 === 0 ? "SIGKILL" : "SIGSTOP");
+    await append("more", total + round + 1);
+    const before = (await numbers()).length;
+    if (before < total) await eventually(async () => expect((await numbers()).length).toBeGreaterThan(before));
+    one.child.kill("SIGCONT");
+    for (const { child } of [one, other]) {
+      if (child.exitCode !== null || child.signalCode !== null) continue;
+      child.kill("SIGKILL");
+      await once(child, "exit");
+    }
+  }
+  await appending;
+  startChild("consumer-process.ts", url, String(port), token);
+  await eventually(async () => expect((await numbers()).length).toBeGreaterThanOrEqual(total + 3));
+  const seen = await numbers();
+  expect(seen.toSorted((a, b) => a - b)).toEqual(upTo(total + 3));
+  const inOrder = seen.filter((number) => number <= total);
+  expect(inOrder).toEqual(upTo(total));
+});
+
+test("while the replica at work is frozen, the other goes on when its lease has run out, and what it wakes up with changes nothing", async () => {
+  const { append, url, port, token, numbers } = await openBoth();
+  const one = startChild("consumer-process.ts", url, String(port), token);
+  await append("a", 1);
+  await eventually(async () => expect(await numbers()).toEqual([1]));
+  one.child.kill("SIGSTOP");
+  startChild("consumer-process.ts", url, String(port), token);
+  await append("a", 2, 3);
+  await eventually(async () => expect(await numbers()).toEqual([1, 2, 3]));
+  one.child.kill("SIGCONT");
+  await append("a", 4);
+  await eventually(async () => expect(await numbers()).toEqual([1, 2, 3, 4]));
+});
+
+async function openPoisoned() {
+  const { append, database, port, numbers } = await openBoth();
+  let isPoisonous = true;
+  const consumer = await startConsumer({
+    database,
+    log: pino({ level: "silent" }),
+    sources: {
+      counter: {
+        client: createClient(
+          EventLogService,
+          openTestTransport(
+            [port],
+            [EventLogService],
+            [
+              (next) => async (req) => {
+                req.header.set("authorization", (await asService()).headers.authorization);
+                return next(req);
+              },
+            ],
+          ),
+        ),
+        handlers: [
+          onEvent(NumberCountedSchema, async (tx, { number }) => {
+            await sql`INSERT INTO effect (number, process) VALUES (${number}, 0)`.execute(tx);
+            if (number === 2n && isPoisonous) throw new Error("two is poison");
+          }),
+        ],
+      },
+    },
+  });
+  onTestFinished(() => consumer.stop());
+  const aside = async () => {
+    const { rows } = await sql<{ position: bigint; error: string }>`SELECT position, error FROM event_set_aside ORDER BY position`.execute(
+      database.db,
+    );
+    return rows.map(({ position, error }) => [Number(position), error]);
+  };
+  const cure = (): void => {
+    isPoisonous = false;
+  };
+  return { append, database, numbers, aside, cure };
+}
+
+test("an event that cannot be handled is set aside with the later ones of its subject; the others go on", async () => {
+  const { append, numbers, aside } = await openPoisoned();
+  await append("a", 1, 2, 3);
+  await append("b", 4);
+  await append("a", 5);
+  await append("b", 6);
+  await eventually(async () => expect(await numbers()).toEqual([1, 4, 6]));
+  expect(await aside()).toEqual([
+    [2, "Error: two is poison"],
+    [3, "an earlier event of the subject is set aside"],
+    [5, "an earlier event of the subject is set aside"],
+  ]);
+});
+
+test("what was set aside is handled in order when it is retried; where that fails it stays", async () => {
+  const { append, database, numbers, aside, cure } = await openPoisoned();
+  const retry = () => sql`UPDATE event_set_aside SET retry = true`.execute(database.db);
+  await append("a", 1, 2, 3);
+  await eventually(async () => expect(await aside()).toHaveLength(2));
+  await retry();
+  await eventually(async () => {
+    const { rows } = await sql`SELECT 1 FROM event_set_aside WHERE retry`.execute(database.db);
+    expect(rows).toEqual([]);
+  });
+  expect(await aside()).toHaveLength(2);
+  cure();
+  await retry();
+  await eventually(async () => expect(await numbers()).toEqual([1, 2, 3]));
+  expect(await aside()).toEqual([]);
+  await append("a", 7);
+  await eventually(async () => expect(await numbers()).toEqual([1, 2, 3, 7]));
+});
+
+test("a consumer that is new begins at the first event, and one that was stopped goes on where it was", async () => {
+  const { append, url, port, token, numbers } = await openBoth();
+  await append("a", 1, 2);
+  const first = startChild("consumer-process.ts", url, String(port), token);
+  await eventually(async () => expect(await numbers()).toEqual([1, 2]));
+  first.child.kill("SIGKILL");
+  await append("a", 3);
+  startChild("consumer-process.ts", url, String(port), token);
+  await eventually(async () => expect(await numbers()).toEqual([1, 2, 3]));
+});

@@ -1,0 +1,188 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import { type Client, Code, ConnectError } from "@connectrpc/connect";
+import { type Event, type EventLogService, EventSchema } from "@parley/gen/parley/events/v1/events_pb.js";
+import { type QueryExecutorProvider, sql, type Transaction } from "kysely";
+import type { Logger } from "pino";
+import { type Database, isDatabaseLost } from "./database.ts";
+import { addWorkColumns, type Lease, startWork, type Worker } from "./work.ts";
+
+/** How often an event is tried before it is set aside, and the wait in between. */
+const tries = { attempts: 3, waitMs: 100 };
+/** How long to wait before a log that cannot be read is tried again, and how often to look for events to retry. */
+const pauseMs = 1_000;
+
+/** What a consumer does with the events of one type. */
+export interface EventHandler<Schema> {
+  readonly type: string;
+  handle(tx: Transaction<Schema>, event: Event): Promise<void>;
+}
+
+/**
+ * Makes the handler of a type of events. Its effect is in the transaction that it is given, which
+ * moves the cursor too: so it happens exactly once. It calls nobody else.
+ */
+export function onEvent<Desc extends DescMessage, Schema>(
+  schema: Desc,
+  handle: (tx: Transaction<Schema>, payload: MessageShape<Desc>, event: Event) => Promise<void>,
+): EventHandler<Schema> {
+  return {
+    type: schema.typeName,
+    handle: async (tx, event) => handle(tx, fromBinary(schema, event.payload?.value ?? new Uint8Array()), event),
+  };
+}
+
+/** Creates the tables of a service that consumes events, in a migration. */
+export async function createConsumerTables(db: QueryExecutorProvider): Promise<void> {
+  await sql`CREATE TABLE event_cursor (source text PRIMARY KEY, position int8 NOT NULL DEFAULT 0)`.execute(db);
+  await addWorkColumns(db, "event_cursor");
+  await sql`CREATE TABLE event_set_aside (
+    source text NOT NULL,
+    position int8 NOT NULL,
+    subject text NOT NULL,
+    event bytea NOT NULL,
+    error text NOT NULL,
+    retry bool NOT NULL DEFAULT false,
+    PRIMARY KEY (source, position)
+  )`.execute(db);
+  await sql`CREATE INDEX event_set_aside_by_subject ON event_set_aside (source, subject, position)`.execute(db);
+}
+
+/**
+ * Consumes the logs of other services, each by one replica at a time, which holds the log's cursor
+ * as leased work. Events of other types than those handled are passed over.
+ *
+ * An event that fails three times, or cannot be decoded, is set aside with all later ones of its
+ * subject, until `npm run events -- retry` asks for them.
+ */
+export async function startConsumer<Schema>(options: {
+  readonly database: Database<Schema>;
+  readonly log: Logger;
+  /** For each log, by the name of its service: a client of it, and what to do with its events. */
+  readonly sources: Readonly<Record<string, { client: Client<typeof EventLogService>; handlers: readonly EventHandler<Schema>[] }>>;
+  readonly leaseMs?: number;
+}): Promise<Worker> {
+  const { database, log, sources } = options;
+  const { db } = database;
+  const names = Object.keys(sources);
+  await sql`INSERT INTO event_cursor (source, due_at) SELECT source, now() FROM unnest(${names}::text[]) AS source
+    ON CONFLICT (source) DO UPDATE SET due_at = now() WHERE event_cursor.due_at IS NULL`.execute(db);
+
+  return startWork({
+    database,
+    table: "event_cursor",
+    key: "source",
+    concurrency: names.length,
+    ...(options.leaseMs !== undefined && { leaseMs: options.leaseMs }),
+    log,
+    async handle(lease) {
+      const source = sources[lease.key];
+      if (source === undefined) {
+        // A version before this one read it.
+        await sql`UPDATE event_cursor SET due_at = NULL WHERE source = ${lease.key} AND attempt = ${lease.attempt}`.execute(db);
+        return;
+      }
+      const handlers = new Map(source.handlers.map((handler) => [handler.type, handler]));
+      await Promise.all([follow(lease, source.client, handlers), retrySetAside(lease, handlers)]);
+    },
+  });
+
+  async function follow(lease: Lease, client: Client<typeof EventLogService>, handlers: Handlers<Schema>): Promise<void> {
+    for (; !lease.signal.aborted; await pause(lease)) {
+      try {
+        const { rows } = await sql<{ position: bigint }>`SELECT position FROM event_cursor WHERE source = ${lease.key}`.execute(db);
+        const afterPosition = rows[0]?.position ?? 0n;
+        for await (const { event } of client.read({ afterPosition, follow: true }, { signal: lease.signal })) {
+          if (event !== undefined) await apply(lease, event, handlers);
+        }
+      } catch (error) {
+        if (lease.signal.aborted) return;
+        const expected = isDatabaseLost(error) || (error instanceof ConnectError && error.code === Code.Unavailable);
+        log[expected ? "warn" : "error"]({ err: error, source: lease.key }, "a log cannot be followed; trying again");
+      }
+    }
+  }
+
+  async function apply(lease: Lease, event: Event, handlers: Handlers<Schema>): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await database.transaction(async (tx) => {
+          if ((await lockCursor(tx, lease)) >= event.position) return;
+          const { rows } =
+            await sql`SELECT 1 FROM event_set_aside WHERE source = ${lease.key} AND subject = ${event.subject} LIMIT 1`.execute(tx);
+          if (rows.length > 0) await setAside(tx, lease, event, "an earlier event of the subject is set aside");
+          else await handlers.get(event.type)?.handle(tx, event);
+          await moveCursor(tx, lease, event);
+        });
+      } catch (error) {
+        if (lease.signal.aborted || isDatabaseLost(error)) throw error;
+        log.error({ err: error, source: lease.key, position: String(event.position), attempt }, "an event cannot be handled");
+        if (attempt < tries.attempts) await delay(tries.waitMs * attempt, undefined, { signal: lease.signal });
+        else {
+          return database.transaction(async (tx) => {
+            if ((await lockCursor(tx, lease)) >= event.position) return;
+            await setAside(tx, lease, event, String(error));
+            await moveCursor(tx, lease, event);
+          });
+        }
+      }
+    }
+  }
+
+  /** Handles what was set aside and is to be tried again, in the order of each subject. */
+  async function retrySetAside(lease: Lease, handlers: Handlers<Schema>): Promise<void> {
+    for (; !lease.signal.aborted; await pause(lease)) {
+      try {
+        const { rows } = await sql<{ subject: string }>`
+          SELECT DISTINCT subject FROM event_set_aside WHERE source = ${lease.key} AND retry`.execute(db);
+        for (const { subject } of rows) while (await retryFirst(lease, subject, handlers));
+      } catch (error) {
+        if (!lease.signal.aborted) log.warn({ err: error, source: lease.key }, "events that were set aside cannot be retried");
+      }
+    }
+  }
+
+  /** Handles the first event of a subject that was set aside; returns whether to go on with the next. */
+  async function retryFirst(lease: Lease, subject: string, handlers: Handlers<Schema>): Promise<boolean> {
+    try {
+      return await database.transaction(async (tx) => {
+        await lockCursor(tx, lease);
+        const { rows } = await sql<{ position: bigint; event: Buffer }>`SELECT position, event FROM event_set_aside
+          WHERE source = ${lease.key} AND subject = ${subject} ORDER BY position LIMIT 1`.execute(tx);
+        if (rows[0] === undefined) return false;
+        const event = fromBinary(EventSchema, rows[0].event);
+        await handlers.get(event.type)?.handle(tx, event);
+        await sql`DELETE FROM event_set_aside WHERE source = ${lease.key} AND position = ${event.position}`.execute(tx);
+        return true;
+      });
+    } catch (error) {
+      if (lease.signal.aborted || isDatabaseLost(error)) throw error;
+      await sql`UPDATE event_set_aside SET retry = false, error = ${String(error)}
+        WHERE source = ${lease.key} AND subject = ${subject}`.execute(db);
+      return false;
+    }
+  }
+}
+
+type Handlers<Schema> = ReadonlyMap<string, EventHandler<Schema>>;
+
+/** Locks the cursor, so that one effect happens at a time, and returns its position. Throws where another replica has it. */
+async function lockCursor(tx: QueryExecutorProvider, lease: Lease): Promise<bigint> {
+  const { rows } = await sql<{ position: bigint }>`
+    SELECT position FROM event_cursor WHERE source = ${lease.key} AND attempt = ${lease.attempt} FOR UPDATE`.execute(tx);
+  if (rows[0] === undefined) throw new Error("the cursor is another replica's by now");
+  return rows[0].position;
+}
+
+async function moveCursor(tx: QueryExecutorProvider, lease: Lease, { position }: Event): Promise<void> {
+  await sql`UPDATE event_cursor SET position = ${position} WHERE source = ${lease.key}`.execute(tx);
+}
+
+async function setAside(tx: QueryExecutorProvider, lease: Lease, event: Event, error: string): Promise<void> {
+  await sql`INSERT INTO event_set_aside (source, position, subject, event, error)
+    VALUES (${lease.key}, ${event.position}, ${event.subject}, ${Buffer.from(toBinary(EventSchema, event))}, ${error})`.execute(tx);
+}
+
+async function pause(lease: Lease): Promise<void> {
+  await delay(pauseMs, undefined, { signal: lease.signal }).catch(() => {});
+}

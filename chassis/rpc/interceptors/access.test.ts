@@ -1,0 +1,178 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { Code } from "@connectrpc/connect";
+import { ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
+import { Access } from "@parley/gen/parley/options/v1/options_pb.js";
+import { exportJWK, generateKeyPair, SignJWT } from "jose";
+import { Registry } from "prom-client";
+import { expect, onTestFinished, test } from "vitest";
+import { createAuthenticate } from "../../auth/authenticate.ts";
+import { customerIdOf, identityKey } from "../../auth/caller.ts";
+import { asService, asUser, testAuth } from "../../testing/auth.ts";
+import { failureOf } from "../../testing/failure.ts";
+import { createTestLog, openTestEcho } from "../../testing/rpc.ts";
+import { serverInterceptors } from "./all.ts";
+
+/** The method Secret is for staff and services. */
+async function openSecret() {
+  const seen: (string | undefined)[] = [];
+  const { client } = await openTestEcho({
+    secret: (_request, { values }) => {
+      seen.push(values.get(identityKey)?.subject);
+      return {};
+    },
+  });
+  return { client, seen };
+}
+
+test("whom the contract names is let in, and the handler learns who it is", async () => {
+  const { client, seen } = await openSecret();
+  await client.secret({}, await asUser("bob", "staff"));
+  await client.secret({}, await asUser("eve", "customer", "staff"));
+  await client.secret({}, await asService());
+  expect(seen).toEqual(["bob", "eve", "test"]);
+});
+
+test("a valid token without the role is PERMISSION_DENIED", async () => {
+  const { client } = await openSecret();
+  for (const options of [await asUser("alice", "customer"), await asUser("alice")]) {
+    const error = await failureOf(client.secret({}, options));
+    expect(error).toMatchObject({ code: Code.PermissionDenied, rawMessage: "Secret needs a token with the role staff or service" });
+    expect(error.findDetails(ErrorInfoSchema)).toMatchObject([{ reason: "PERMISSION_DENIED" }]);
+  }
+});
+
+test("a public method asks for no token, and takes no offence at a bad one", async () => {
+  const { client } = await openSecret();
+  expect((await client.echo({ text: "x" }, { headers: { authorization: "Bearer nonsense" } })).text).toBe("x");
+});
+
+/** An issuer of one's own, which serves its keys, and a method that checks tokens by them. */
+async function openIssuer(alg: "EdDSA" | "ES256" | "RS256" | "ES384" = "ES256") {
+  const keys: object[] = [];
+  let fetched = 0;
+  const server = createServer((_request, response) => {
+    fetched++;
+    response.end(JSON.stringify({ keys }));
+  }).listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  onTestFinished(() => void server.close());
+  const addKey = async (kid: string) => {
+    const { privateKey, publicKey } = await generateKeyPair(alg, { extractable: true });
+    keys.push({ ...(await exportJWK(publicKey)), kid, alg });
+    return (claims: Record<string, unknown> = {}, header: Record<string, unknown> = {}): Promise<string> => {
+      const now = Math.floor(Date.now() / 1000);
+      const all = { iss: "https://id.example", aud: "shop", sub: "bob", roles: ["staff"], exp: now + 60, ...claims };
+      return new SignJWT(all).setProtectedHeader({ alg, kid, ...header }).sign(privateKey);
+    };
+  };
+  const servicesUrl = `file://${(await testAuth()).dataDir}/keys/services.public.json`;
+  const authenticate = createAuthenticate({
+    PARLEY_AUTH_JWKS_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}/jwks`,
+    PARLEY_AUTH_SERVICE_JWKS_URL: servicesUrl,
+    PARLEY_AUTH_ISSUER: "https://id.example",
+    PARLEY_AUTH_AUDIENCE: "shop",
+  });
+  const { client } = await openTestEcho(
+    {},
+    { interceptors: serverInterceptors({ log: createTestLog().log, registry: new Registry(), authenticate }) },
+  );
+  const call = (token: string) => client.secret({}, { headers: { authorization: `Bearer ${token}` } });
+  return { addKey, call, authenticate, server, fetches: () => fetched };
+}
+
+test.each(["EdDSA", "ES256", "RS256"] as const)("tokens signed by %s with a key that the issuer serves are taken", async (alg) => {
+  const { addKey, call } = await openIssuer(alg);
+  const sign = await addKey("one");
+  await call(await sign());
+});
+
+test("keys are fetched once, and again for one that is new, but not for each that is made up", async () => {
+  const { addKey, call, fetches } = await openIssuer();
+  const sign = await addKey("one");
+  for (let count = 0; count < 3; count++) await call(await sign());
+  expect(fetches()).toBe(1);
+  for (let count = 0; count < 3; count++) await failureOf(call(await sign({}, { kid: `made-up-${count}` })));
+  expect(fetches()).toBe(1); // within the 30 s
+});
+
+test("a token is good for 30 s beyond its end, for clocks differ", async () => {
+  const { addKey, call } = await openIssuer();
+  const sign = await addKey("one");
+  const now = Math.floor(Date.now() / 1000);
+  await call(await sign({ exp: now - 25 }));
+  await call(await sign({ nbf: now + 25 }));
+});
+
+test.each<[string, RegExp, Record<string, unknown>, Record<string, unknown>?]>([
+  ["has expired", /has expired/, { exp: 1_000_000_000 }],
+  ["never expires", /exp/, { exp: undefined }],
+  ["begins later", /nbf/, { nbf: 5_000_000_000 }],
+  ["is of another issuer", /iss/, { iss: "https://evil.example" }],
+  ["is for somebody else", /aud/, { aud: "bank" }],
+  ["has no subject", /sub/, { sub: undefined }],
+  ["claims to be a service's", /not valid/, { iss: "service:test", sub: "service:test" }],
+])("a token that %s is UNAUTHENTICATED", async (_title, message, claims) => {
+  const { addKey, call } = await openIssuer();
+  const sign = await addKey("one");
+  const error = await failureOf(call(await sign(claims)));
+  expect(error).toMatchObject({ code: Code.Unauthenticated, rawMessage: expect.stringMatching(message) });
+});
+
+test("a user's token gives no role SERVICE, whatever it says", async () => {
+  const { addKey, authenticate } = await openIssuer();
+  const sign = await addKey("one");
+  const { roles } = await authenticate(`Bearer ${await sign({ roles: ["service", "SERVICE", "customer", 5, "__proto__"] })}`);
+  expect([...roles]).toEqual([Access.CUSTOMER]);
+});
+
+test.each([
+  ["none", null],
+  ["an empty one", "Bearer "],
+  ["another scheme", "Basic Ym9iOmJvYg=="],
+  ["nonsense", "Bearer nonsense"],
+  ["one that is not signed", `Bearer ${btoa('{"alg":"none"}')}.${btoa('{"iss":"https://id.example","sub":"bob","roles":["staff"]}')}.`],
+])("with %s a call is UNAUTHENTICATED", async (_title, authorization) => {
+  const { authenticate } = await openIssuer();
+  expect(await failureOf(authenticate(authorization))).toMatchObject({ code: Code.Unauthenticated });
+});
+
+test("an algorithm that is not among the three is refused", async () => {
+  const { addKey, call } = await openIssuer("ES384");
+  const sign = await addKey("one");
+  expect(await failureOf(call(await sign()))).toMatchObject({ code: Code.Unauthenticated });
+});
+
+test("a service's key signs for itself alone", async () => {
+  const { authenticate, dataDir } = await testAuth();
+  const { ensureLocalKeys } = await import("../../auth/local-keys.ts");
+  const { createOwnToken } = await import("../../auth/service-token.ts");
+  const env = await ensureLocalKeys([{ name: "other", keyVariable: "PARLEY_OTHER_KEY_FILE" }], { env: {}, dataDir });
+  const token = await createOwnToken("test", env["PARLEY_OTHER_KEY_FILE"] ?? "", "parley")();
+  expect(await failureOf(authenticate(`Bearer ${token}`))).toMatchObject({ code: Code.Unauthenticated });
+});
+
+test("keys that cannot be had are UNAVAILABLE, which is no fault of the caller's", async () => {
+  const { addKey, call, server } = await openIssuer();
+  const sign = await addKey("one");
+  server.close();
+  server.closeAllConnections();
+  expect(await failureOf(call(await sign()))).toMatchObject({ code: Code.Unavailable });
+});
+
+test("the customer is who calls; only a service may name one, and must", async () => {
+  const asked: string[] = [];
+  const { client } = await openTestEcho({
+    secret: (_request, context) => {
+      asked.push(customerIdOf(context, context.requestHeader.get("x-named") ?? ""));
+      return {};
+    },
+  });
+  const [bob, service] = [await asUser("bob", "staff"), await asService()];
+  const naming = ({ headers }: typeof bob) => ({ headers: { ...headers, "x-named": "alice" } });
+  await client.secret({}, bob);
+  await client.secret({}, naming(service));
+  expect(asked).toEqual(["bob", "alice"]);
+  expect(await failureOf(client.secret({}, naming(bob)))).toMatchObject({ code: Code.PermissionDenied });
+  expect(await failureOf(client.secret({}, service))).toMatchObject({ code: Code.InvalidArgument });
+});
