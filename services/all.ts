@@ -8,4 +8,5 @@ import type { Component } from "@parley/chassis/service.ts";
 export const services: Readonly<Record<string, () => Promise<Component>>> = {
   greeter: async () => (await import("@parley/greeter/service.ts")).greeter,
   catalog: async () => (await import("@parley/catalog/service.ts")).catalog,
+  inventory: async () => (await import("@parley/inventory/service.ts")).inventory,
 };

@@ -1,18 +1,38 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import { type CatalogService, ErrorReason, ProductOrder } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
+import type { Database } from "@parley/chassis/data/database.ts";
+import type { EventLog } from "@parley/chassis/data/event-log.ts";
+import {
+  type CatalogService,
+  ErrorReason,
+  ProductArchivedSchema,
+  ProductCreatedSchema,
+  ProductOrder,
+  ProductState,
+  ProductUpdatedSchema,
+} from "@parley/gen/parley/catalog/v1/catalog_pb.js";
 import { fail } from "./errors.ts";
-import { decodePageToken, encodePageToken } from "./page-token.ts";
-import type { Store } from "./store.ts";
+import { decodeListToken, decodeSearchToken, encodePageToken } from "./page-token.ts";
+import { assertEtag, changesOf, isSameProduct } from "./product.ts";
+import { createStore, type Tables } from "./store.ts";
 
 /** AIP-158: what is asked for beyond the most is cut, not refused. */
 const pageSizes = { byDefault: 20, most: 100 };
+/** The most products that a search finds: ranking more takes too long, and nobody reads them. */
+const mostFound = 1_000;
 
-export function createHandlers(store: Store): ServiceImpl<typeof CatalogService> {
+export function createHandlers({
+  database,
+  eventLog,
+}: {
+  database: Database<Tables>;
+  eventLog: EventLog;
+}): ServiceImpl<typeof CatalogService> {
+  const store = createStore(database.db);
   return {
     async listProducts({ pageSize, pageToken, categoryId: category, order: asked }) {
       const order = asked === ProductOrder.UNSPECIFIED ? ProductOrder.TITLE : asked;
-      const after = pageToken === "" ? undefined : decodePageToken(pageToken, order, category);
-      const size = Math.min(pageSize === 0 ? pageSizes.byDefault : pageSize, pageSizes.most);
+      const after = pageToken === "" ? undefined : decodeListToken(pageToken, { order, category, isNumeric: order !== ProductOrder.TITLE });
+      const size = sizeOf(pageSize);
       // One more than asked for tells whether there is a next page.
       const rows = await store.listProducts({ order, category, after, limit: size + 1 });
       const page = rows.slice(0, size);
@@ -27,7 +47,7 @@ export function createHandlers(store: Store): ServiceImpl<typeof CatalogService>
 
     async getProduct({ productId }) {
       const [product] = await store.listByIds([productId]);
-      if (product === undefined) throw fail(ErrorReason.PRODUCT_NOT_FOUND, `there is no product ${productId}`, { productId });
+      if (product === undefined) throw notFound(productId);
       return { product };
     },
 
@@ -35,5 +55,76 @@ export function createHandlers(store: Store): ServiceImpl<typeof CatalogService>
       const products = new Map((await store.listByIds(productIds)).map((product) => [product.productId, product]));
       return { products: [...new Set(productIds)].flatMap((productId) => products.get(productId) ?? []) };
     },
+
+    async searchProducts({ query, pageSize, pageToken }) {
+      const { offset, isSimilar } = pageToken === "" ? { offset: 0, isSimilar: false } : decodeSearchToken(pageToken, query);
+      const size = Math.min(sizeOf(pageSize), mostFound - offset);
+      const search = { query, offset, limit: size + 1, mostFound };
+      const found = isSimilar ? [] : await store.search(search);
+      const isLike = isSimilar || (offset === 0 && found.length === 0);
+      const rows = isLike ? await database.transaction((tx) => createStore(tx).searchSimilar(search)) : found;
+      const next = offset + size;
+      const hasNext = rows.length > size && next < mostFound;
+      return {
+        products: rows.slice(0, size),
+        nextPageToken: hasNext ? encodePageToken({ query, offset: next, isSimilar: isLike }) : "",
+        isSimilar: isLike && rows.length > 0,
+      };
+    },
+
+    async listRelatedProducts({ productId, pageSize }) {
+      return { products: await store.listRelated(productId, sizeOf(pageSize)) };
+    },
+
+    async createProduct({ product: given }) {
+      if (given === undefined) throw new Error("validation lets no request without a product through");
+      return database.transaction(async (tx) => {
+        const [product] = await createStore(tx).insertAll([given]);
+        if (product === undefined) {
+          const [existing] = await createStore(tx).listByIds([given.productId]);
+          if (existing !== undefined && isSameProduct(existing, given)) return { product: existing };
+          throw fail(ErrorReason.PRODUCT_EXISTS, `there is another product ${given.productId}: choose another id`, {
+            productId: given.productId,
+          });
+        }
+        await eventLog.append(tx, ProductCreatedSchema, [{ subject: product.productId, payload: { product } }]);
+        return { product };
+      });
+    },
+
+    async updateProduct({ product: given, updateMask }) {
+      if (given === undefined) throw new Error("validation lets no request without a product through");
+      const { productId, etag } = given;
+      return database.transaction(async (tx) => {
+        const before = await createStore(tx).lock(productId);
+        if (before === undefined) throw notFound(productId);
+        assertEtag(before, etag);
+        if (before.state === ProductState.ARCHIVED)
+          throw fail(ErrorReason.PRODUCT_IS_ARCHIVED, `${productId} is archived, and changes no more`, { productId });
+        const product = await createStore(tx).update(productId, changesOf(given, updateMask?.paths ?? []));
+        await eventLog.append(tx, ProductUpdatedSchema, [{ subject: productId, payload: { product } }]);
+        return { product };
+      });
+    },
+
+    async archiveProduct({ productId, etag }) {
+      return database.transaction(async (tx) => {
+        const before = await createStore(tx).lock(productId);
+        if (before === undefined) throw notFound(productId);
+        if (before.state === ProductState.ARCHIVED) return { product: before };
+        assertEtag(before, etag);
+        const product = await createStore(tx).update(productId, { archived: true });
+        await eventLog.append(tx, ProductArchivedSchema, [{ subject: productId, payload: { product } }]);
+        return { product };
+      });
+    },
   };
+}
+
+function sizeOf(pageSize: number): number {
+  return Math.min(pageSize === 0 ? pageSizes.byDefault : pageSize, pageSizes.most);
+}
+
+function notFound(productId: string): Error {
+  return fail(ErrorReason.PRODUCT_NOT_FOUND, `there is no product ${productId}`, { productId });
 }

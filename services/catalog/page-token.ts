@@ -1,36 +1,47 @@
-import { ErrorReason, ProductOrder } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
+import { ErrorReason } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
 import { z } from "zod";
 import { fail } from "./errors.ts";
 
 /** Text that Postgres takes: it has no NUL. */
 const text = z.string().regex(/^[^\0]*$/);
-const content = z.object({ order: z.number(), category: text, key: text, productId: text });
 
-/** Where a page of a list ended, and of which list: the next one begins behind it. */
-export interface PageToken {
-  readonly order: ProductOrder;
-  readonly category: string;
+/** Where a page of a list of products ended, and of which list: the next one begins behind it. */
+const listToken = z.object({
+  order: z.number(),
+  category: text,
   /** What the list is ordered by, of the page's last product. */
-  readonly key: string;
-  readonly productId: string;
-}
+  key: text,
+  productId: text,
+});
+export type ListToken = z.output<typeof listToken>;
+
+/** How many products a search has told, of which query. */
+const searchToken = z.object({ query: z.string(), offset: z.int().min(1).max(1_000), isSimilar: z.boolean() });
+export type SearchToken = z.output<typeof searchToken>;
 
 /** Returns a token as text, which means nothing to whoever gets it (AIP-158). */
-export function encodePageToken(token: PageToken): string {
+export function encodePageToken(token: ListToken | SearchToken): string {
   return Buffer.from(JSON.stringify(token)).toString("base64url");
 }
 
 /** Reads a token of the list in that order and of that category. Throws `INVALID_PAGE_TOKEN` on any other text. */
-export function decodePageToken(given: string, order: ProductOrder, category: string): PageToken {
-  const token = content.safeParse(parse(Buffer.from(given, "base64url").toString()));
-  const isOfList = token.success && token.data.order === order && token.data.category === category;
-  if (isOfList && (order === ProductOrder.TITLE || /^\d{1,18}$/.test(token.data.key))) return { ...token.data, order };
+export function decodeListToken(given: string, list: { order: number; category: string; isNumeric: boolean }): ListToken {
+  const token = decode(listToken, given);
+  const isOfList = token?.order === list.order && token.category === list.category;
+  if (isOfList && (!list.isNumeric || /^\d{1,18}$/.test(token.key))) return token;
   throw fail(ErrorReason.INVALID_PAGE_TOKEN, "page_token is not one of this list, in this order and of this category; begin without it");
 }
 
-function parse(text: string): unknown {
+/** Reads a token of the search for that query. Throws `INVALID_PAGE_TOKEN` on any other text. */
+export function decodeSearchToken(given: string, query: string): SearchToken {
+  const token = decode(searchToken, given);
+  if (token?.query === query) return token;
+  throw fail(ErrorReason.INVALID_PAGE_TOKEN, "page_token is not one of this search; begin without it");
+}
+
+function decode<Token>(schema: z.ZodType<Token>, given: string): Token | undefined {
   try {
-    return JSON.parse(text);
+    return schema.safeParse(JSON.parse(Buffer.from(given, "base64url").toString())).data;
   } catch {
     return undefined;
   }

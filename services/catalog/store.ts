@@ -1,9 +1,36 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
-import type { Database } from "@parley/chassis/data/database.ts";
-import { type CategorySchema, ProductOrder, type ProductSchema, ProductState } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
-import { type Generated, type Selectable, sql } from "kysely";
-import type { PageToken } from "./page-token.ts";
+import {
+  type CategorySchema,
+  type Product as ProductMessage,
+  ProductOrder,
+  type ProductSchema,
+  ProductState,
+} from "@parley/gen/parley/catalog/v1/catalog_pb.js";
+import { type Generated, type Kysely, type Selectable, sql } from "kysely";
+import type { ListToken } from "./page-token.ts";
+import type { Changes } from "./product.ts";
+
+/** All but what only searching needs. */
+const columns = [
+  "product_id",
+  "title",
+  "description",
+  "price_minor_units",
+  "currency_code",
+  "categories",
+  "image_path",
+  "archived",
+  "revision",
+  "create_time",
+  "update_time",
+] as const;
+const columnList = sql.join(columns.map((column) => sql.ref(`product.${column}`)));
+
+/** Words of a query that count. */
+const maxWords = 10;
+/** How alike a title must be, from 0 to 1 (word_similarity of pg_trgm): "walnt cuting bord" and "Walnut Cutting Board" are 0.5. */
+const leastSimilarity = 0.4;
 
 export interface Tables {
   product: ProductTable;
@@ -23,28 +50,50 @@ interface ProductTable {
   update_time: Generated<Date>;
 }
 
-type Product = MessageInitShape<typeof ProductSchema>;
+type Product = MessageInitShape<typeof ProductSchema> & { productId: string };
 
-/** The products in the catalog's database. */
+/** The products in the catalog's database, or in one of its transactions. */
 export interface Store {
   /** Lists products that are sold, behind a place in the list. `key` is what the list is ordered by. */
   listProducts(list: {
     readonly order: ProductOrder;
     readonly category: string;
-    readonly after: PageToken | undefined;
+    readonly after: ListToken | undefined;
     readonly limit: number;
-  }): Promise<{ product: Product & { productId: string }; key: string }[]>;
+  }): Promise<{ product: Product; key: string }[]>;
   listCategories(): Promise<MessageInitShape<typeof CategorySchema>[]>;
   /** Lists the products there are of these ids, in no order. */
-  listByIds(productIds: readonly string[]): Promise<(Product & { productId: string })[]>;
+  listByIds(productIds: readonly string[]): Promise<Product[]>;
+  /** Lists products that have all words of the query, or words that begin with them, the best first. */
+  search(search: Search): Promise<Product[]>;
+  /** Lists products whose title is like the query, the most alike first. In a transaction. */
+  searchSimilar(search: Search): Promise<Product[]>;
+  listRelated(productId: string, limit: number): Promise<Product[]>;
+  /** Adds products; returns those of whose id there was none. */
+  insertAll(products: readonly NewProduct[]): Promise<Product[]>;
+  /** Returns the product, which changes for nobody else until the transaction ends. */
+  lock(productId: string): Promise<Product | undefined>;
+  update(productId: string, changes: Changes): Promise<Product>;
 }
 
-export function createStore({ db }: Database<Tables>): Store {
+type NewProduct = Pick<ProductMessage, "productId" | "title" | "description" | "categories" | "imagePath"> & {
+  readonly price?: { readonly currencyCode: string; readonly minorUnits: bigint } | undefined;
+};
+
+interface Search {
+  readonly query: string;
+  readonly offset: number;
+  readonly limit: number;
+  /** How many are ranked at most. */
+  readonly mostFound: number;
+}
+
+export function createStore(db: Kysely<Tables>): Store {
   return {
     async listProducts({ order, category, after, limit }) {
       const column = order === ProductOrder.TITLE ? "title" : "price_minor_units";
       const [direction, beyond] = order === ProductOrder.PRICE_DESC ? (["desc", "<"] as const) : (["asc", ">"] as const);
-      let query = db.selectFrom("product").selectAll().where("archived", "=", false);
+      let query = db.selectFrom("product").select(columns).where("archived", "=", false);
       if (category !== "") query = query.where(sql<boolean>`categories @> ${[category]}`);
       if (after !== undefined) {
         const key = column === "title" ? after.key : BigInt(after.key);
@@ -64,15 +113,82 @@ export function createStore({ db }: Database<Tables>): Store {
     async listByIds(productIds) {
       const rows = await db
         .selectFrom("product")
-        .selectAll()
-        .where("product_id", "in", [...productIds])
+        .select(columns)
+        .where(sql<boolean>`product_id = ANY(${[...productIds]})`)
         .execute();
       return rows.map(productOf);
+    },
+
+    async search({ query, offset, limit, mostFound }) {
+      const words = (query.match(/[\p{L}\p{N}]+/gu) ?? []).slice(0, maxWords);
+      if (words.length === 0) return [];
+      const tsquery = words.map((word) => `${word}:*`).join(" & ");
+      const { rows } = await sql<ProductRow>`
+        SELECT ${columnList} FROM (
+          SELECT * FROM product WHERE NOT archived AND words @@ to_tsquery('english', ${tsquery}) LIMIT ${mostFound}) AS product
+        ORDER BY ts_rank(words, to_tsquery('english', ${tsquery})) DESC, product_id OFFSET ${offset} LIMIT ${limit}`.execute(db);
+      return rows.map(productOf);
+    },
+
+    async searchSimilar({ query, offset, limit, mostFound }) {
+      await sql`SELECT set_config('pg_trgm.word_similarity_threshold', ${String(leastSimilarity)}, true)`.execute(db);
+      const { rows } = await sql<ProductRow>`
+        SELECT ${columnList} FROM (
+          SELECT * FROM product WHERE NOT archived AND ${query} <% title LIMIT ${mostFound}) AS product
+        ORDER BY word_similarity(${query}, title) DESC, product_id OFFSET ${offset} LIMIT ${limit}`.execute(db);
+      return rows.map(productOf);
+    },
+
+    async listRelated(productId, limit) {
+      const { rows } = await sql<ProductRow>`
+        SELECT ${columnList} FROM product AS one JOIN product
+          ON product.categories && one.categories AND product.product_id <> one.product_id AND NOT product.archived
+        WHERE one.product_id = ${productId}
+        ORDER BY cardinality(ARRAY(SELECT unnest(product.categories) INTERSECT SELECT unnest(one.categories))) DESC, product.title
+        LIMIT ${limit}`.execute(db);
+      return rows.map(productOf);
+    },
+
+    async insertAll(products) {
+      const rows = await db
+        .insertInto("product")
+        .values(
+          products.map(({ productId, title, description, price, categories, imagePath }) => ({
+            product_id: productId,
+            title,
+            description,
+            price_minor_units: price?.minorUnits ?? 0n,
+            currency_code: price?.currencyCode ?? "",
+            categories,
+            image_path: imagePath,
+          })),
+        )
+        .onConflict((conflict) => conflict.doNothing())
+        .returning(columns)
+        .execute();
+      return rows.map(productOf);
+    },
+
+    async lock(productId) {
+      const row = await db.selectFrom("product").select(columns).where("product_id", "=", productId).forUpdate().executeTakeFirst();
+      return row && productOf(row);
+    },
+
+    async update(productId, changes) {
+      const row = await db
+        .updateTable("product")
+        .set({ ...changes, revision: sql`revision + 1`, update_time: sql`now()` })
+        .where("product_id", "=", productId)
+        .returning(columns)
+        .executeTakeFirstOrThrow();
+      return productOf(row);
     },
   };
 }
 
-function productOf(row: Selectable<ProductTable>): Product & { productId: string } {
+type ProductRow = Selectable<ProductTable>;
+
+function productOf(row: ProductRow): Product {
   return {
     productId: row.product_id,
     title: row.title,

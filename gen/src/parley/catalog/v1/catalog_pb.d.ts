@@ -7,7 +7,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Money } from "../../type/v1/money_pb.js";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file parley/catalog/v1/catalog.proto.
@@ -56,35 +56,35 @@ export declare type Product = Message<"parley.catalog.v1.Product"> & {
   categories: string[];
 
   /**
-   * The path of its picture, below the shop's address.
+   * The path of its picture, below the shop's address; empty: it has none.
    *
    * @generated from field: string image_path = 6;
    */
   imagePath: string;
 
   /**
-   * Whether it is sold.
+   * Whether it is sold. Not taken from requests.
    *
    * @generated from field: parley.catalog.v1.ProductState state = 7;
    */
   state: ProductState;
 
   /**
-   * Changes with every change of the product (AIP-154).
+   * Changes with every change of the product (AIP-154). In an update, empty: change it however it is.
    *
    * @generated from field: string etag = 8;
    */
   etag: string;
 
   /**
-   * When it was created.
+   * When it was created. Not taken from requests.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 9;
    */
   createTime?: Timestamp | undefined;
 
   /**
-   * When it was changed last.
+   * When it was changed last. Not taken from requests.
    *
    * @generated from field: google.protobuf.Timestamp update_time = 10;
    */
@@ -307,6 +307,315 @@ export declare type BatchGetProductsResponse = Message<"parley.catalog.v1.BatchG
 export declare const BatchGetProductsResponseSchema: GenMessage<BatchGetProductsResponse>;
 
 /**
+ * Asks for products by words.
+ *
+ * @generated from message parley.catalog.v1.SearchProductsRequest
+ */
+export declare type SearchProductsRequest = Message<"parley.catalog.v1.SearchProductsRequest"> & {
+  /**
+   * What to look for, 1 to 200 characters; of its words the first ten count.
+   *
+   * @generated from field: string query = 1;
+   */
+  query: string;
+
+  /**
+   * The most products to return; the default is 20, and what is above 100 counts as 100.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before, of the same query; empty: the first page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message parley.catalog.v1.SearchProductsRequest.
+ * Use `create(SearchProductsRequestSchema)` to create a new message.
+ */
+export declare const SearchProductsRequestSchema: GenMessage<SearchProductsRequest>;
+
+/**
+ * A page of what was found.
+ *
+ * @generated from message parley.catalog.v1.SearchProductsResponse
+ */
+export declare type SearchProductsResponse = Message<"parley.catalog.v1.SearchProductsResponse"> & {
+  /**
+   * The products, the best first.
+   *
+   * @generated from field: repeated parley.catalog.v1.Product products = 1;
+   */
+  products: Product[];
+
+  /**
+   * Asks for the next page; empty: this is the last. At most 1,000 products are found.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * Whether no product has the words, and these have titles that are alike.
+   *
+   * @generated from field: bool is_similar = 3;
+   */
+  isSimilar: boolean;
+};
+
+/**
+ * Describes the message parley.catalog.v1.SearchProductsResponse.
+ * Use `create(SearchProductsResponseSchema)` to create a new message.
+ */
+export declare const SearchProductsResponseSchema: GenMessage<SearchProductsResponse>;
+
+/**
+ * Asks for products that are related to one.
+ *
+ * @generated from message parley.catalog.v1.ListRelatedProductsRequest
+ */
+export declare type ListRelatedProductsRequest = Message<"parley.catalog.v1.ListRelatedProductsRequest"> & {
+  /**
+   * The id of that one.
+   *
+   * @generated from field: string product_id = 1;
+   */
+  productId: string;
+
+  /**
+   * The most products to return; the default is 20, and what is above 100 counts as 100.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+};
+
+/**
+ * Describes the message parley.catalog.v1.ListRelatedProductsRequest.
+ * Use `create(ListRelatedProductsRequestSchema)` to create a new message.
+ */
+export declare const ListRelatedProductsRequestSchema: GenMessage<ListRelatedProductsRequest>;
+
+/**
+ * Products that are related.
+ *
+ * @generated from message parley.catalog.v1.ListRelatedProductsResponse
+ */
+export declare type ListRelatedProductsResponse = Message<"parley.catalog.v1.ListRelatedProductsResponse"> & {
+  /**
+   * Those that are sold.
+   *
+   * @generated from field: repeated parley.catalog.v1.Product products = 1;
+   */
+  products: Product[];
+};
+
+/**
+ * Describes the message parley.catalog.v1.ListRelatedProductsResponse.
+ * Use `create(ListRelatedProductsResponseSchema)` to create a new message.
+ */
+export declare const ListRelatedProductsResponseSchema: GenMessage<ListRelatedProductsResponse>;
+
+/**
+ * Asks to create a product.
+ *
+ * @generated from message parley.catalog.v1.CreateProductRequest
+ */
+export declare type CreateProductRequest = Message<"parley.catalog.v1.CreateProductRequest"> & {
+  /**
+   * The product: its id, title, price and categories are needed.
+   *
+   * @generated from field: parley.catalog.v1.Product product = 1;
+   */
+  product?: Product | undefined;
+};
+
+/**
+ * Describes the message parley.catalog.v1.CreateProductRequest.
+ * Use `create(CreateProductRequestSchema)` to create a new message.
+ */
+export declare const CreateProductRequestSchema: GenMessage<CreateProductRequest>;
+
+/**
+ * What was created.
+ *
+ * @generated from message parley.catalog.v1.CreateProductResponse
+ */
+export declare type CreateProductResponse = Message<"parley.catalog.v1.CreateProductResponse"> & {
+  /**
+   * The product.
+   *
+   * @generated from field: parley.catalog.v1.Product product = 1;
+   */
+  product?: Product | undefined;
+};
+
+/**
+ * Describes the message parley.catalog.v1.CreateProductResponse.
+ * Use `create(CreateProductResponseSchema)` to create a new message.
+ */
+export declare const CreateProductResponseSchema: GenMessage<CreateProductResponse>;
+
+/**
+ * Asks to change a product.
+ *
+ * @generated from message parley.catalog.v1.UpdateProductRequest
+ */
+export declare type UpdateProductRequest = Message<"parley.catalog.v1.UpdateProductRequest"> & {
+  /**
+   * The product, with its id and the fields that change.
+   *
+   * @generated from field: parley.catalog.v1.Product product = 1;
+   */
+  product?: Product | undefined;
+
+  /**
+   * Which fields change, of `title`, `description`, `price`, `categories` and `image_path`; empty: those that are set (AIP-134).
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+};
+
+/**
+ * Describes the message parley.catalog.v1.UpdateProductRequest.
+ * Use `create(UpdateProductRequestSchema)` to create a new message.
+ */
+export declare const UpdateProductRequestSchema: GenMessage<UpdateProductRequest>;
+
+/**
+ * What was changed.
+ *
+ * @generated from message parley.catalog.v1.UpdateProductResponse
+ */
+export declare type UpdateProductResponse = Message<"parley.catalog.v1.UpdateProductResponse"> & {
+  /**
+   * The product.
+   *
+   * @generated from field: parley.catalog.v1.Product product = 1;
+   */
+  product?: Product | undefined;
+};
+
+/**
+ * Describes the message parley.catalog.v1.UpdateProductResponse.
+ * Use `create(UpdateProductResponseSchema)` to create a new message.
+ */
+export declare const UpdateProductResponseSchema: GenMessage<UpdateProductResponse>;
+
+/**
+ * Asks to archive a product.
+ *
+ * @generated from message parley.catalog.v1.ArchiveProductRequest
+ */
+export declare type ArchiveProductRequest = Message<"parley.catalog.v1.ArchiveProductRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string product_id = 1;
+   */
+  productId: string;
+
+  /**
+   * The product's etag; empty: archive it however it is.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message parley.catalog.v1.ArchiveProductRequest.
+ * Use `create(ArchiveProductRequestSchema)` to create a new message.
+ */
+export declare const ArchiveProductRequestSchema: GenMessage<ArchiveProductRequest>;
+
+/**
+ * What was archived.
+ *
+ * @generated from message parley.catalog.v1.ArchiveProductResponse
+ */
+export declare type ArchiveProductResponse = Message<"parley.catalog.v1.ArchiveProductResponse"> & {
+  /**
+   * The product.
+   *
+   * @generated from field: parley.catalog.v1.Product product = 1;
+   */
+  product?: Product | undefined;
+};
+
+/**
+ * Describes the message parley.catalog.v1.ArchiveProductResponse.
+ * Use `create(ArchiveProductResponseSchema)` to create a new message.
+ */
+export declare const ArchiveProductResponseSchema: GenMessage<ArchiveProductResponse>;
+
+/**
+ * A product was created.
+ *
+ * @generated from message parley.catalog.v1.ProductCreated
+ */
+export declare type ProductCreated = Message<"parley.catalog.v1.ProductCreated"> & {
+  /**
+   * The product.
+   *
+   * @generated from field: parley.catalog.v1.Product product = 1;
+   */
+  product?: Product | undefined;
+};
+
+/**
+ * Describes the message parley.catalog.v1.ProductCreated.
+ * Use `create(ProductCreatedSchema)` to create a new message.
+ */
+export declare const ProductCreatedSchema: GenMessage<ProductCreated>;
+
+/**
+ * A product was changed.
+ *
+ * @generated from message parley.catalog.v1.ProductUpdated
+ */
+export declare type ProductUpdated = Message<"parley.catalog.v1.ProductUpdated"> & {
+  /**
+   * The product as it is now.
+   *
+   * @generated from field: parley.catalog.v1.Product product = 1;
+   */
+  product?: Product | undefined;
+};
+
+/**
+ * Describes the message parley.catalog.v1.ProductUpdated.
+ * Use `create(ProductUpdatedSchema)` to create a new message.
+ */
+export declare const ProductUpdatedSchema: GenMessage<ProductUpdated>;
+
+/**
+ * A product was taken out of the shop.
+ *
+ * @generated from message parley.catalog.v1.ProductArchived
+ */
+export declare type ProductArchived = Message<"parley.catalog.v1.ProductArchived"> & {
+  /**
+   * The product as it is now.
+   *
+   * @generated from field: parley.catalog.v1.Product product = 1;
+   */
+  product?: Product | undefined;
+};
+
+/**
+ * Describes the message parley.catalog.v1.ProductArchived.
+ * Use `create(ProductArchivedSchema)` to create a new message.
+ */
+export declare const ProductArchivedSchema: GenMessage<ProductArchived>;
+
+/**
  * Whether a product is sold.
  *
  * @generated from enum parley.catalog.v1.ProductState
@@ -405,6 +714,27 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_INVALID_PAGE_TOKEN = 2;
    */
   INVALID_PAGE_TOKEN = 2,
+
+  /**
+   * There is another product of this id. Choose another id.
+   *
+   * @generated from enum value: ERROR_REASON_PRODUCT_EXISTS = 3;
+   */
+  PRODUCT_EXISTS = 3,
+
+  /**
+   * The product was changed since its etag was given out. Get it, and change it again.
+   *
+   * @generated from enum value: ERROR_REASON_ETAG_MISMATCH = 4;
+   */
+  ETAG_MISMATCH = 4,
+
+  /**
+   * The product is archived, and changes no more.
+   *
+   * @generated from enum value: ERROR_REASON_PRODUCT_IS_ARCHIVED = 5;
+   */
+  PRODUCT_IS_ARCHIVED = 5,
 }
 
 /**
@@ -465,6 +795,74 @@ export declare const CatalogService: GenService<{
     methodKind: "unary";
     input: typeof BatchGetProductsRequestSchema;
     output: typeof BatchGetProductsResponseSchema;
+  },
+  /**
+   * Searches the products that are sold: by words and their beginnings, or, where none has them
+   * all, by titles that are alike. Safe to repeat.
+   *
+   * Fails as ListProducts does.
+   *
+   * @generated from rpc parley.catalog.v1.CatalogService.SearchProducts
+   */
+  searchProducts: {
+    methodKind: "unary";
+    input: typeof SearchProductsRequestSchema;
+    output: typeof SearchProductsResponseSchema;
+  },
+  /**
+   * Lists products that have categories in common with one, those with the most first; none where
+   * there is no such product. Safe to repeat.
+   *
+   * Fails with `INVALID_ARGUMENT`, reason `INVALID_REQUEST`, where a field breaks its rules.
+   *
+   * @generated from rpc parley.catalog.v1.CatalogService.ListRelatedProducts
+   */
+  listRelatedProducts: {
+    methodKind: "unary";
+    input: typeof ListRelatedProductsRequestSchema;
+    output: typeof ListRelatedProductsResponseSchema;
+  },
+  /**
+   * Creates a product. Safe to repeat: the same request gets the same answer.
+   *
+   * Fails with `ALREADY_EXISTS`, reason `PRODUCT_EXISTS`, where there is another product of this
+   * id, and with `INVALID_ARGUMENT`, reason `INVALID_REQUEST`, where a field breaks its rules.
+   *
+   * @generated from rpc parley.catalog.v1.CatalogService.CreateProduct
+   */
+  createProduct: {
+    methodKind: "unary";
+    input: typeof CreateProductRequestSchema;
+    output: typeof CreateProductResponseSchema;
+  },
+  /**
+   * Changes a product. Safe to repeat with an etag: then it happens once.
+   *
+   * Fails with `NOT_FOUND`, reason `PRODUCT_NOT_FOUND`; with `ABORTED`, reason `ETAG_MISMATCH`,
+   * where the product is not as it was when its etag was given out; with `FAILED_PRECONDITION`,
+   * reason `PRODUCT_IS_ARCHIVED`; and with `INVALID_ARGUMENT`, reason `INVALID_REQUEST`, where a
+   * field breaks its rules or the mask names one that cannot be changed.
+   *
+   * @generated from rpc parley.catalog.v1.CatalogService.UpdateProduct
+   */
+  updateProduct: {
+    methodKind: "unary";
+    input: typeof UpdateProductRequestSchema;
+    output: typeof UpdateProductResponseSchema;
+  },
+  /**
+   * Takes a product out of the shop; it can still be got by its id. Safe to repeat.
+   *
+   * Fails with `NOT_FOUND`, reason `PRODUCT_NOT_FOUND`; with `ABORTED`, reason `ETAG_MISMATCH`,
+   * where an etag is given and is not the product's; and with `INVALID_ARGUMENT`, reason
+   * `INVALID_REQUEST`, where a field breaks its rules.
+   *
+   * @generated from rpc parley.catalog.v1.CatalogService.ArchiveProduct
+   */
+  archiveProduct: {
+    methodKind: "unary";
+    input: typeof ArchiveProductRequestSchema;
+    output: typeof ArchiveProductResponseSchema;
   },
 }>;
 

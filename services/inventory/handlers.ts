@@ -1,0 +1,105 @@
+import { durationMs } from "@bufbuild/protobuf/wkt";
+import type { ServiceImpl } from "@connectrpc/connect";
+import type { Database } from "@parley/chassis/data/database.ts";
+import { ErrorReason, type InventoryService, ReservationState } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
+import { fail } from "./errors.ts";
+import { isFor, linesByProduct } from "./reservation.ts";
+import { createStockWatch } from "./stock-watch.ts";
+import { createStore, type Reservation, type Store, type Tables } from "./store.ts";
+
+/** How long a reservation is held where the caller does not say. */
+const defaultHoldMs = 15 * 60_000;
+
+export function createHandlers(database: Database<Tables>): ServiceImpl<typeof InventoryService> {
+  const store = createStore(database.db);
+  const watchStock = createStockWatch(store.listStock);
+  return {
+    async getStock({ productId }) {
+      const [stock] = await store.listStock([productId]);
+      if (stock === undefined) throw fail(ErrorReason.PRODUCT_NOT_FOUND, `nothing is known of the stock of ${productId}`, { productId });
+      return { stock };
+    },
+
+    async batchGetStock({ productIds }) {
+      const stocks = new Map((await store.listStock(productIds)).map((stock) => [stock.productId, stock]));
+      return { stock: [...new Set(productIds)].flatMap((productId) => stocks.get(productId) ?? []) };
+    },
+
+    async setStock({ productId, onHand }) {
+      const stock = await store.setStock(productId, onHand);
+      if (stock === undefined)
+        throw fail(ErrorReason.STOCK_IS_RESERVED, `more than ${onHand} of ${productId} are reserved: release reservations first`, {
+          productId,
+        });
+      return { stock };
+    },
+
+    async restock({ productId, quantity, requestId }) {
+      return database.transaction(async (tx) => {
+        const { isNew, isSame } = await createStore(tx).recordRestock({ requestId, productId, quantity });
+        if (!isSame) throw mismatch(requestId);
+        return { stock: await createStore(tx).addStock(productId, isNew ? quantity : 0n) };
+      });
+    },
+
+    async reserve({ reservationId, lines: given, hold }) {
+      const lines = linesByProduct(given);
+      return database.transaction(async (tx) => {
+        const inTx = createStore(tx);
+        const reservation = await inTx.insertHeld({ reservationId, lines, holdMs: hold === undefined ? defaultHoldMs : durationMs(hold) });
+        if (reservation === undefined) {
+          const existing = await getLocked(inTx, reservationId);
+          if (!isFor(existing, lines)) throw mismatch(reservationId);
+          return { reservation: existing };
+        }
+        const shortProductIds = await inTx.hold(lines);
+        if (shortProductIds.length === 0) return { reservation };
+        return { reservation: await inTx.endReservation(reservationId, { state: "REFUSED", shortProductIds }) };
+      });
+    },
+
+    async commitReservation({ reservationId }) {
+      return database.transaction(async (tx) => {
+        const inTx = createStore(tx);
+        const reservation = await getLocked(inTx, reservationId);
+        const { state, lines } = reservation;
+        if (state === ReservationState.COMMITTED) return { reservation };
+        if (state !== ReservationState.HELD) {
+          const name = ReservationState[state];
+          throw fail(ErrorReason.RESERVATION_ENDED, `reservation ${reservationId} is ${name}: reserve again with another id`, {
+            state: name,
+          });
+        }
+        await inTx.move(lines, { onHand: -1, reserved: -1 });
+        return { reservation: await inTx.endReservation(reservationId, { state: "COMMITTED" }) };
+      });
+    },
+
+    async releaseReservation({ reservationId }) {
+      return database.transaction(async (tx) => {
+        const inTx = createStore(tx);
+        const tombstone = await inTx.insertReleased(reservationId);
+        const reservation = tombstone ?? (await getLocked(inTx, reservationId));
+        if (reservation.state === ReservationState.HELD) await inTx.move(reservation.lines, { onHand: 0, reserved: -1 });
+        else if (reservation.state === ReservationState.COMMITTED) await inTx.move(reservation.lines, { onHand: 1, reserved: 0 });
+        else return { reservation };
+        return { reservation: await inTx.endReservation(reservationId, { state: "RELEASED" }) };
+      });
+    },
+
+    async *watchStock({ productIds }, { signal }) {
+      for await (const stock of watchStock(new Set(productIds), signal)) yield { stock };
+    },
+  };
+}
+
+/** Throws `RESERVATION_NOT_FOUND`. */
+async function getLocked(store: Store, reservationId: string): Promise<Reservation> {
+  const reservation = await store.lockReservation(reservationId);
+  if (reservation !== undefined) return reservation;
+  throw fail(ErrorReason.RESERVATION_NOT_FOUND, `there is no reservation ${reservationId}`, { reservationId });
+}
+
+function mismatch(id: string): Error {
+  return fail(ErrorReason.REQUEST_MISMATCH, `${id} was used with other contents before: choose another id`, { id });
+}

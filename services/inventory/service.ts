@@ -1,0 +1,26 @@
+import { defineDatabase } from "@parley/chassis/data/database.ts";
+import { startWork } from "@parley/chassis/data/work.ts";
+import { implement } from "@parley/chassis/rpc/implement.ts";
+import { defineService } from "@parley/chassis/service.ts";
+import { InventoryService } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
+import { createHandlers } from "./handlers.ts";
+import { createStore, type Tables } from "./store.ts";
+
+export const inventoryDatabase = defineDatabase<Tables>({ migrations: new URL("./migrations/", import.meta.url) });
+
+/** What is in stock, and for whom it is kept. */
+export const inventory = defineService({
+  name: "inventory",
+  config: {},
+  database: inventoryDatabase,
+  work: async ({ database, log }) => ({
+    expiry: startWork({
+      database,
+      table: "reservation",
+      key: "reservation_id",
+      log,
+      handle: (lease) => database.transaction((tx) => createStore(tx).expire(lease)),
+    }),
+  }),
+  handlers: ({ database }) => [implement(InventoryService, createHandlers(database))],
+});

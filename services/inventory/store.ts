@@ -1,0 +1,199 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { type ReservationSchema, ReservationState, type StockSchema } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
+import { type Generated, type Kysely, type Selectable, sql } from "kysely";
+import type { Line, State } from "./reservation.ts";
+
+export interface Tables {
+  stock: StockTable;
+  restock: { request_id: string; product_id: string; quantity: bigint };
+  reservation: ReservationTable;
+}
+
+interface StockTable {
+  product_id: string;
+  on_hand: bigint;
+  reserved: Generated<bigint>;
+}
+
+interface ReservationTable {
+  reservation_id: string;
+  state: State;
+  product_ids: string[];
+  quantities: bigint[];
+  short_product_ids: Generated<string[]>;
+  expire_time: Date | null;
+  due_at: Date | null;
+  attempt: Generated<number>;
+  leased_until: Generated<Date | null>;
+}
+
+export type Stock = MessageInitShape<typeof StockSchema> & { productId: string };
+export type Reservation = MessageInitShape<typeof ReservationSchema> & { state: ReservationState; lines: Line[] };
+
+/** The stock in the inventory's database, or in one of its transactions. */
+export interface Store {
+  /** Lists what is known of these products, in no order. */
+  listStock(productIds: readonly string[]): Promise<Stock[]>;
+  /** Returns undefined where more is reserved. */
+  setStock(productId: string, onHand: bigint): Promise<Stock | undefined>;
+  addStock(productId: string, quantity: bigint): Promise<Stock>;
+  /** Whether the request is new, and where it is not, whether it was the same. */
+  recordRestock(request: { requestId: string; productId: string; quantity: bigint }): Promise<{ isNew: boolean; isSame: boolean }>;
+
+  /** Adds a reservation that is held; returns undefined where there is one of this id. */
+  insertHeld(reservation: { reservationId: string; lines: readonly Line[]; holdMs: number }): Promise<Reservation | undefined>;
+  /** Adds a reservation that keeps nothing; returns undefined where there is one of this id. */
+  insertReleased(reservationId: string): Promise<Reservation | undefined>;
+  /** Returns the reservation, which changes for nobody else until the transaction ends. */
+  lockReservation(reservationId: string): Promise<Reservation | undefined>;
+  /** Changes a reservation's state, after which it does not expire. */
+  endReservation(reservationId: string, end: { state: State; shortProductIds?: readonly string[] }): Promise<Reservation>;
+  /** Ends a reservation that is due, and gives back what it holds; does nothing where its worker has lost it, or it was ended meanwhile. */
+  expire(lease: { readonly key: string; readonly attempt: number }): Promise<void>;
+
+  /** Reserves all lines, which are by product, or nothing; returns the products of which there is too little. */
+  hold(lines: readonly Line[]): Promise<string[]>;
+  /** Moves stock of all lines: adds so many times each quantity to what is on hand and to what is reserved. */
+  move(lines: readonly Line[], times: { readonly onHand: -1 | 0 | 1; readonly reserved: -1 | 0 | 1 }): Promise<void>;
+}
+
+export function createStore(db: Kysely<Tables>): Store {
+  const move: Store["move"] = async (lines, times) => {
+    await sql`
+      WITH line AS (SELECT * FROM ${tableOf(lines)}),
+        locked AS (SELECT product_id FROM stock WHERE product_id IN (SELECT product_id FROM line) ORDER BY product_id FOR UPDATE)
+      UPDATE stock SET on_hand = on_hand + ${times.onHand} * quantity, reserved = reserved + ${times.reserved} * quantity
+      FROM line JOIN locked USING (product_id) WHERE stock.product_id = line.product_id`.execute(db);
+  };
+
+  return {
+    async listStock(productIds) {
+      const rows = await db
+        .selectFrom("stock")
+        .selectAll()
+        .where(sql<boolean>`product_id = ANY(${[...productIds]})`)
+        .execute();
+      return rows.map(stockOf);
+    },
+
+    async setStock(productId, onHand) {
+      const row = await db
+        .insertInto("stock")
+        .values({ product_id: productId, on_hand: onHand })
+        .onConflict((conflict) => conflict.column("product_id").doUpdateSet({ on_hand: onHand }).where("stock.reserved", "<=", onHand))
+        .returningAll()
+        .executeTakeFirst();
+      return row && stockOf(row);
+    },
+
+    async addStock(productId, quantity) {
+      const row = await db
+        .insertInto("stock")
+        .values({ product_id: productId, on_hand: quantity })
+        .onConflict((conflict) => conflict.column("product_id").doUpdateSet({ on_hand: sql`stock.on_hand + ${quantity}` }))
+        .returningAll()
+        .executeTakeFirstOrThrow();
+      return stockOf(row);
+    },
+
+    async recordRestock({ requestId, productId, quantity }) {
+      const { numInsertedOrUpdatedRows } = await db
+        .insertInto("restock")
+        .values({ request_id: requestId, product_id: productId, quantity })
+        .onConflict((conflict) => conflict.doNothing())
+        .executeTakeFirst();
+      if (numInsertedOrUpdatedRows === 1n) return { isNew: true, isSame: true };
+      const before = await db.selectFrom("restock").selectAll().where("request_id", "=", requestId).executeTakeFirst();
+      return { isNew: false, isSame: before?.product_id === productId && before.quantity === quantity };
+    },
+
+    async insertHeld({ reservationId, lines, holdMs }) {
+      const expireTime = sql<Date>`now() + ${holdMs} * interval '1 millisecond'`;
+      const row = await db
+        .insertInto("reservation")
+        .values({
+          reservation_id: reservationId,
+          state: "HELD",
+          product_ids: lines.map(({ productId }) => productId),
+          quantities: lines.map(({ quantity }) => quantity),
+          expire_time: expireTime,
+          due_at: expireTime,
+        })
+        .onConflict((conflict) => conflict.doNothing())
+        .returningAll()
+        .executeTakeFirst();
+      return row && reservationOf(row);
+    },
+
+    async insertReleased(reservationId) {
+      const row = await db
+        .insertInto("reservation")
+        .values({ reservation_id: reservationId, state: "RELEASED", product_ids: [], quantities: [], expire_time: null, due_at: null })
+        .onConflict((conflict) => conflict.doNothing())
+        .returningAll()
+        .executeTakeFirst();
+      return row && reservationOf(row);
+    },
+
+    async lockReservation(reservationId) {
+      const row = await db.selectFrom("reservation").selectAll().where("reservation_id", "=", reservationId).forUpdate().executeTakeFirst();
+      return row && reservationOf(row);
+    },
+
+    async endReservation(reservationId, { state, shortProductIds = [] }) {
+      const row = await db
+        .updateTable("reservation")
+        .set({ state, short_product_ids: [...shortProductIds], due_at: null })
+        .where("reservation_id", "=", reservationId)
+        .returningAll()
+        .executeTakeFirstOrThrow();
+      return reservationOf(row);
+    },
+
+    async expire({ key, attempt }) {
+      const row = await db
+        .updateTable("reservation")
+        .set({ state: "EXPIRED", due_at: null })
+        .where("reservation_id", "=", key)
+        .where("attempt", "=", attempt)
+        .where("state", "=", "HELD")
+        .returningAll()
+        .executeTakeFirst();
+      if (row !== undefined) await move(reservationOf(row).lines, { onHand: 0, reserved: -1 });
+    },
+
+    async hold(lines) {
+      // In the order of the products, in which all lock them: so nobody waits for whoever waits for them.
+      const { rows } = await sql<{ product_id: string }>`
+        SELECT product_id FROM ${tableOf(lines)}
+        LEFT JOIN (SELECT * FROM stock WHERE product_id = ANY(${lines.map(({ productId }) => productId)}) ORDER BY product_id FOR UPDATE) AS stock
+          USING (product_id)
+        WHERE on_hand IS NULL OR on_hand - reserved < quantity ORDER BY product_id`.execute(db);
+      if (rows.length === 0) await move(lines, { onHand: 0, reserved: 1 });
+      return rows.map((row) => row.product_id);
+    },
+
+    move,
+  };
+}
+
+function tableOf(lines: readonly Line[]) {
+  const productIds = lines.map(({ productId }) => productId);
+  const quantities = lines.map(({ quantity }) => quantity);
+  return sql`unnest(${productIds}::text[], ${quantities}::int8[]) AS line (product_id, quantity)`;
+}
+
+function stockOf(row: Selectable<StockTable>): Stock {
+  return { productId: row.product_id, onHand: row.on_hand, reserved: row.reserved, available: row.on_hand - row.reserved };
+}
+
+function reservationOf(row: Selectable<ReservationTable>): Reservation {
+  return {
+    reservationId: row.reservation_id,
+    state: ReservationState[row.state],
+    lines: row.product_ids.map((productId, index) => ({ productId, quantity: BigInt(row.quantities[index] ?? 0) })),
+    shortProductIds: row.short_product_ids,
+    ...(row.expire_time !== null && { expireTime: timestampFromDate(row.expire_time) }),
+  };
+}
