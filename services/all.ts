@@ -9,4 +9,6 @@ export const services: Readonly<Record<string, () => Promise<Component>>> = {
   greeter: async () => (await import("@parley/greeter/service.ts")).greeter,
   catalog: async () => (await import("@parley/catalog/service.ts")).catalog,
   inventory: async () => (await import("@parley/inventory/service.ts")).inventory,
+  carts: async () => (await import("@parley/carts/service.ts")).carts,
+  storefront: async () => (await import("@parley/storefront/service.ts")).storefront,
 };
