@@ -5,7 +5,7 @@ import type { Registry } from "prom-client";
 import { authConfig, createAuthenticate } from "./auth/authenticate.ts";
 import { createOwnToken } from "./auth/service-token.ts";
 import { type CommonConfig, type Config, type ConfigShape, databaseUrl, keyFile, readConfig, variableOf } from "./config.ts";
-import { type Database, type DatabaseDefinition, type DatabaseOptions, databaseConfig } from "./data/database.ts";
+import { type Database, type DatabaseDefinition, type DatabaseOptions, databaseConfig, databaseOptions } from "./data/database.ts";
 import { type EventLog, openEventLog } from "./data/event-log.ts";
 import { loadMigrations, migrate } from "./data/migrations.ts";
 import { createHealth } from "./rpc/health.ts";
@@ -97,7 +97,8 @@ export function defineService<
   const { name, neighbours = {}, database: defined } = definition;
   const keyVariable = variableOf(name, "KEY_FILE");
   const variable = variableOf(name, "DATABASE_URL");
-  const optionsIn = (env: NodeJS.ProcessEnv): DatabaseOptions => databaseOptions(name, env[variable] ?? "", env);
+  const optionsIn = (env: NodeJS.ProcessEnv): DatabaseOptions =>
+    databaseOptions(name, env[variable] ?? "", readConfig(databaseConfig, env));
   const componentDatabase: ComponentDatabase | undefined = defined && {
     variable,
     migrate: async ({ env, log }) => migrate(optionsIn(env), await loadMigrations(defined.migrations), log),
@@ -167,17 +168,5 @@ export function defineService<
         },
       };
     },
-  };
-}
-
-function databaseOptions(name: string, url: string, env: NodeJS.ProcessEnv): DatabaseOptions {
-  const config = readConfig(databaseConfig, env);
-  return {
-    url,
-    name,
-    poolSize: config.PARLEY_DB_POOL,
-    connectTimeoutMs: config.PARLEY_DB_CONNECT_TIMEOUT,
-    statementTimeoutMs: config.PARLEY_DB_STATEMENT_TIMEOUT,
-    idleInTransactionTimeoutMs: config.PARLEY_DB_IDLE_IN_TRANSACTION_TIMEOUT,
   };
 }

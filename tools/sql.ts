@@ -1,11 +1,9 @@
 // A small prompt on a service's database: npm run sql -- catalog, or with a statement: npm run sql -- catalog -c "SELECT 1"
 import { createInterface } from "node:readline";
-import { commonConfig, readConfig } from "@parley/chassis/config.ts";
-import { embeddedUrl } from "@parley/chassis/data/embedded-postgres.ts";
-import { exitOnStartError, StartError } from "@parley/chassis/start-error.ts";
+import { exitOnStartError } from "@parley/chassis/start-error.ts";
 import { Client, DatabaseError, type QueryArrayResult } from "pg";
 import { parseArguments } from "./arguments.ts";
-import { findService } from "./find-service.ts";
+import { findDatabaseUrl } from "./find-database.ts";
 
 try {
   const options = { command: { type: "string", short: "c" } } as const;
@@ -19,13 +17,8 @@ try {
 }
 
 async function connect(name: string): Promise<Client> {
-  const { database } = await findService(name);
-  if (database === undefined) throw new StartError(`${name} has no database`);
-  const { PARLEY_DATA_DIR: dataDir } = readConfig(commonConfig, process.env);
-  const client = new Client({ connectionString: process.env[database.variable] || embeddedUrl(dataDir, name) });
-  await client.connect().catch((error: unknown) => {
-    throw new StartError(`the database of ${name} cannot be reached: start the suite, or set ${database.variable}\n${error}`);
-  });
+  const client = new Client({ connectionString: await findDatabaseUrl(name) });
+  await client.connect();
   return client;
 }
 

@@ -11,7 +11,7 @@ import { startChild } from "../testing/child.ts";
 import { createTestDatabase } from "../testing/database.ts";
 import { eventually } from "../testing/eventually.ts";
 import { createTestLog, openTestServer, openTestTransport } from "../testing/rpc.ts";
-import { createConsumerTables, onEvent, startConsumer } from "./consumer.ts";
+import { createConsumerTables, listSetAside, onEvent, retrySetAside, startConsumer } from "./consumer.ts";
 import { openDatabase } from "./database.ts";
 import { createEventLogTables, openEventLog } from "./event-log.ts";
 
@@ -153,10 +153,15 @@ test("an event that cannot be handled is set aside with the later ones of its su
 
 test("what was set aside is handled in order when it is retried; where that fails it stays", async () => {
   const { append, database, numbers, aside, cure } = await openPoisoned();
-  const retry = () => sql`UPDATE event_set_aside SET retry = true`.execute(database.db);
+  const retry = () => retrySetAside(database);
   await append("a", 1, 2, 3);
   await eventually(async () => expect(await aside()).toHaveLength(2));
-  await retry();
+  expect(await listSetAside(database)).toMatchObject([
+    { source: "counter", position: 2n, subject: "a", type: "parley.testing.v1.NumberCounted", error: "Error: two is poison" },
+    { source: "counter", position: 3n },
+  ]);
+  expect(await retrySetAside(database, "b")).toBe(0n);
+  expect(await retry()).toBe(2n);
   await eventually(async () => {
     const { rows } = await sql`SELECT 1 FROM event_set_aside WHERE retry`.execute(database.db);
     expect(rows).toEqual([]);

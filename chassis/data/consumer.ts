@@ -4,7 +4,7 @@ import { type Client, Code, ConnectError } from "@connectrpc/connect";
 import { type Event, type EventLogService, EventSchema } from "@parley/gen/parley/events/v1/events_pb.js";
 import { type QueryExecutorProvider, sql, type Transaction } from "kysely";
 import type { Logger } from "pino";
-import { type Database, isDatabaseLost } from "./database.ts";
+import { type AnyDatabase, type Database, isDatabaseLost } from "./database.ts";
 import { addWorkColumns, type Lease, startWork, type Worker } from "./work.ts";
 
 /** How often an event is tried before it is set aside, and the wait in between. */
@@ -83,7 +83,7 @@ export async function startConsumer<Schema>(options: {
         return;
       }
       const handlers = new Map(source.handlers.map((handler) => [handler.type, handler]));
-      await Promise.all([follow(lease, source.client, handlers), retrySetAside(lease, handlers)]);
+      await Promise.all([follow(lease, source.client, handlers), retryAll(lease, handlers)]);
     },
   });
 
@@ -130,7 +130,7 @@ export async function startConsumer<Schema>(options: {
   }
 
   /** Handles what was set aside and is to be tried again, in the order of each subject. */
-  async function retrySetAside(lease: Lease, handlers: Handlers<Schema>): Promise<void> {
+  async function retryAll(lease: Lease, handlers: Handlers<Schema>): Promise<void> {
     for (; !lease.signal.aborted; await pause(lease)) {
       try {
         const { rows } = await sql<{ subject: string }>`
@@ -162,6 +162,29 @@ export async function startConsumer<Schema>(options: {
       return false;
     }
   }
+}
+
+/** An event that a consumer set aside, and why. */
+export interface SetAsideEvent {
+  readonly source: string;
+  readonly position: bigint;
+  readonly subject: string;
+  readonly type: string;
+  readonly error: string;
+}
+
+/** Lists the events that a service has set aside, in their order. */
+export async function listSetAside({ db }: AnyDatabase): Promise<SetAsideEvent[]> {
+  const { rows } = await sql<Omit<SetAsideEvent, "type"> & { event: Buffer }>`
+    SELECT source, position, subject, event, error FROM event_set_aside ORDER BY source, position`.execute(db);
+  return rows.map(({ event, ...row }) => ({ ...row, type: fromBinary(EventSchema, event).type }));
+}
+
+/** Asks the service to try what it has set aside, of one subject or of all, again; returns how many events that are. */
+export async function retrySetAside({ db }: AnyDatabase, subject?: string): Promise<bigint> {
+  const { numAffectedRows = 0n } = await sql`
+    UPDATE event_set_aside SET retry = true WHERE ${subject ?? null}::text IS NULL OR subject = ${subject ?? null}`.execute(db);
+  return numAffectedRows;
 }
 
 type Handlers<Schema> = ReadonlyMap<string, EventHandler<Schema>>;

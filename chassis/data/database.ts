@@ -9,7 +9,7 @@ import {
   type Transaction,
 } from "kysely";
 import { DatabaseError, Pool, type PoolClient, types } from "pg";
-import { type ConfigShape, count, duration } from "../config.ts";
+import { type Config, type ConfigShape, count, duration } from "../config.ts";
 import { findCurrentCall } from "../rpc/current-call.ts";
 import { untilAborted } from "../rpc/until-aborted.ts";
 
@@ -42,6 +42,18 @@ export const databaseConfig = {
   PARLEY_DB_STATEMENT_TIMEOUT: duration("5s", "Time that one statement may take"),
   PARLEY_DB_IDLE_IN_TRANSACTION_TIMEOUT: duration("5s", "Time that a transaction may do nothing, holding its locks"),
 } satisfies ConfigShape;
+
+/** Returns the options of a database from the variables of databaseConfig. */
+export function databaseOptions(name: string, url: string, config: Config<typeof databaseConfig>): DatabaseOptions {
+  return {
+    url,
+    name,
+    poolSize: config.PARLEY_DB_POOL,
+    connectTimeoutMs: config.PARLEY_DB_CONNECT_TIMEOUT,
+    statementTimeoutMs: config.PARLEY_DB_STATEMENT_TIMEOUT,
+    idleInTransactionTimeoutMs: config.PARLEY_DB_IDLE_IN_TRANSACTION_TIMEOUT,
+  };
+}
 
 /** What a service says of its database: the shape of its tables, and the folder of its migrations. */
 export interface DatabaseDefinition<Schema> {

@@ -1,6 +1,13 @@
 import type { Logger } from "pino";
+import { readConfig } from "../config.ts";
 import type { Component } from "../service.ts";
+import { databaseConfig } from "./database.ts";
 import { startEmbeddedPostgres } from "./embedded-postgres.ts";
+
+/** Connections of a service beside its pool: the one that listens. */
+const listeners = 1;
+/** For prompts and other tools, for the old ones of a service that starts again, and for those that Postgres keeps for superusers. */
+const spareConnections = 20;
 
 /** The embedded Postgres of a process, if one was needed. */
 export interface EmbeddedDatabases {
@@ -21,7 +28,9 @@ export async function startEmbeddedDatabases(
     database === undefined || env[database.variable] ? [] : [{ name, variable: database.variable }],
   );
   if (missing.length === 0) return { env: {}, stop: async () => {} };
-  const postgres = await startEmbeddedPostgres({ dataDir, log });
+  const { PARLEY_DB_POOL: poolSize } = readConfig(databaseConfig, env);
+  const maxConnections = missing.length * (poolSize + listeners) + spareConnections;
+  const postgres = await startEmbeddedPostgres({ dataDir, maxConnections, log });
   log.info({ directory: postgres.directory }, "an embedded Postgres serves the databases");
   const urls: NodeJS.ProcessEnv = {};
   for (const { name, variable } of missing) urls[variable] = await postgres.ensureDatabase(name);

@@ -20,7 +20,7 @@ function makeDataDir(mode = 0o755): string {
 
 async function start(dataDir: string) {
   const { log, logs } = createTestLog();
-  const postgres = await startEmbeddedPostgres({ dataDir, log });
+  const postgres = await startEmbeddedPostgres({ dataDir, maxConnections: 40, log });
   onTestFinished(() => postgres.stop());
   return { postgres, logs };
 }
@@ -80,7 +80,7 @@ test("what is acknowledged is on disk", async () => {
 
 test("a restart keeps data, databases and passwords", async () => {
   const dataDir = makeDataDir();
-  const first = await startEmbeddedPostgres({ dataDir, log: createTestLog().log });
+  const first = await startEmbeddedPostgres({ dataDir, maxConnections: 40, log: createTestLog().log });
   const url = await first.ensureDatabase("orders");
   await query(url, "CREATE TABLE t AS SELECT 7 AS n");
   await first.stop();
@@ -93,7 +93,7 @@ test("a second start on the same files is told so, and does the first no harm", 
   const dataDir = makeDataDir();
   const { postgres } = await start(dataDir);
   const url = await postgres.ensureDatabase("orders");
-  const second = startEmbeddedPostgres({ dataDir, log: createTestLog().log });
+  const second = startEmbeddedPostgres({ dataDir, maxConnections: 40, log: createTestLog().log });
   await expect(second).rejects.toThrow(StartError);
   await expect(second).rejects.toThrow(/another suite uses .* \(process \d+\): stop it, or set PARLEY_DATA_DIR to another folder/);
   expect(await query(url, "SELECT 1 AS one")).toEqual([{ one: 1 }]);
@@ -115,7 +115,7 @@ test("a server ends with the process that started it, however that ends, and the
   writeFileSync(
     script,
     `import { startEmbeddedPostgres } from ${JSON.stringify(join(import.meta.dirname, "embedded-postgres.ts"))};
-     const postgres = await startEmbeddedPostgres({ dataDir: ${JSON.stringify(dataDir)}, log: console as never });
+     const postgres = await startEmbeddedPostgres({ dataDir: ${JSON.stringify(dataDir)}, maxConnections: 40, log: console as never });
      process.send?.(await postgres.ensureDatabase("orders"));
      setInterval(() => {}, 1_000);`,
   );
@@ -130,7 +130,7 @@ test("a server ends with the process that started it, however that ends, and the
 
 test("a process id that a crash left behind, and that is another process's now, is no obstacle", async () => {
   const dataDir = makeDataDir();
-  const first = await startEmbeddedPostgres({ dataDir, log: createTestLog().log });
+  const first = await startEmbeddedPostgres({ dataDir, maxConnections: 40, log: createTestLog().log });
   const pidFile = join(first.directory, "data/postmaster.pid");
   const left = readFileSync(pidFile, "utf8");
   await first.stop();

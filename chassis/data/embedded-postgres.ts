@@ -22,7 +22,6 @@ const superuser = "postgres";
 const settings = [
   "listen_addresses=", // the socket alone
   "io_method=sync", // a database from a template takes 12 to 20 ms with it, 16 to 140 ms with workers
-  "max_connections=200",
 ];
 /** Nothing of the parent's environment: Postgres reads PG* variables. */
 const serverEnv = { PATH: process.env["PATH"] ?? "", LC_ALL: "C", TZ: "UTC" };
@@ -50,7 +49,15 @@ export interface EmbeddedPostgres {
  * closed to that user, its files are in a folder of /var/tmp instead. Throws StartError where
  * another suite uses the same files, and where the server does not start, with what it said.
  */
-export async function startEmbeddedPostgres({ dataDir, log }: { dataDir: string; log: Logger }): Promise<EmbeddedPostgres> {
+export async function startEmbeddedPostgres({
+  dataDir,
+  maxConnections,
+  log,
+}: {
+  dataDir: string;
+  maxConnections: number;
+  log: Logger;
+}): Promise<EmbeddedPostgres> {
   const user = serverUser();
   mkdirSync(dataDir, { recursive: true });
   const { directory, socketDir } = placesOf(dataDir, user);
@@ -61,7 +68,14 @@ export async function startEmbeddedPostgres({ dataDir, log }: { dataDir: string;
   const passwords = openPasswords(dataDir);
   if (!existsSync(data)) createCluster(binaries, directory, passwords.of(superuser), user);
 
-  const command = [join(binaries, "postgres"), "-D", data, "-k", socketDir, ...settings.flatMap((setting) => ["-c", setting])];
+  const command = [
+    join(binaries, "postgres"),
+    "-D",
+    data,
+    "-k",
+    socketDir,
+    ...[...settings, `max_connections=${maxConnections}`].flatMap((setting) => ["-c", setting]),
+  ];
   let stopping = false;
   let server = await startServer(command, user);
   const supervised = supervise();

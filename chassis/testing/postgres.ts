@@ -14,7 +14,7 @@ declare module "vitest" {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const dataDir = mkdtempSync("/var/tmp/parley-test-");
   chmodSync(dataDir, 0o755); // for the user of Postgres, when we are root
-  const postgres = await startEmbeddedPostgres({ dataDir, log: pino({ level: "silent" }) });
+  const postgres = await startEmbeddedPostgres({ dataDir, maxConnections: 300, log: pino({ level: "silent" }) });
   project.provide("postgresUrl", postgres.superuserUrl);
   return async () => {
     await postgres.stop();

@@ -1,0 +1,9 @@
+import type { Database } from "@parley/chassis/data/database.ts";
+import { sql } from "kysely";
+import type { Tables } from "./store.ts";
+
+/** Adds stock of products of which nothing is known yet. */
+export async function seedStock({ db }: Database<Tables>, productIds: readonly string[], onHand: number): Promise<void> {
+  await sql`INSERT INTO stock (product_id, on_hand) SELECT product_id, ${onHand} FROM unnest(${productIds}::text[]) AS product_id
+    ON CONFLICT DO NOTHING`.execute(db);
+}

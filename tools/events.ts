@@ -1,0 +1,42 @@
+// Looks after the events of a service: those that its consumers set aside, and the age of its own log.
+import { duration, readConfig } from "@parley/chassis/config.ts";
+import { listSetAside, retrySetAside } from "@parley/chassis/data/consumer.ts";
+import { trimEventLog } from "@parley/chassis/data/event-log.ts";
+import { exitOnStartError, StartError } from "@parley/chassis/start-error.ts";
+import { parseArguments } from "./arguments.ts";
+import { openServiceDatabase } from "./open-database.ts";
+
+const usage = `npm run events -- list <service>                           events that it set aside
+       npm run events -- retry <service> [--subject <subject>]    tries them again, in order
+       npm run events -- trim <service> --older-than <duration>   deletes events of its own log, such as --older-than 720h`;
+
+try {
+  const options = { subject: { type: "string" }, "older-than": { type: "string" } } as const;
+  const { values, positionals } = parseArguments({ options, allowPositionals: true }, usage);
+  const [verb = "", serviceName] = positionals;
+  if (serviceName === undefined || !["list", "retry", "trim"].includes(verb)) throw new StartError(`usage: ${usage}`);
+  const age = values["older-than"];
+  if ((verb === "trim") !== (age !== undefined)) throw new StartError(`--older-than goes with trim, and trim with it\nusage: ${usage}`);
+  const database = await openServiceDatabase(serviceName);
+  try {
+    if (age !== undefined) {
+      const { "older-than": olderThanMs } = readConfig({ "older-than": duration("1h", "") }, { "older-than": age });
+      process.stdout.write(`events are deleted up to position ${await trimEventLog(database, olderThanMs)}\n`);
+    } else if (verb === "retry") {
+      process.stdout.write(`${await retrySetAside(database, values.subject)} events will be tried again by ${serviceName}\n`);
+    } else {
+      const events = await listSetAside(database);
+      for (const { source, position, subject, type, error } of events)
+        process.stdout.write(`${source} ${position}  ${subject}  ${type}  ${error}\n`);
+      if (events.length === 0) process.stdout.write("no events are set aside\n");
+    }
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "42P01")
+      throw new StartError(`${serviceName} ${verb === "trim" ? "has no event log" : "consumes no events"}`);
+    throw error;
+  } finally {
+    await database.close();
+  }
+} catch (error) {
+  exitOnStartError(error);
+}

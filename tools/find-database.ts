@@ -1,0 +1,22 @@
+import { commonConfig, readConfig } from "@parley/chassis/config.ts";
+import { embeddedUrl } from "@parley/chassis/data/embedded-postgres.ts";
+import { StartError } from "@parley/chassis/start-error.ts";
+import { Client } from "pg";
+import { findService } from "./find-service.ts";
+
+/** Returns the URL of a service's database: that of its variable, else of the suite that runs. Throws StartError where it cannot be reached. */
+export async function findDatabaseUrl(serviceName: string): Promise<string> {
+  const { database } = await findService(serviceName);
+  if (database === undefined) throw new StartError(`${serviceName} has no database`);
+  const { PARLEY_DATA_DIR: dataDir } = readConfig(commonConfig, process.env);
+  const url = process.env[database.variable] || embeddedUrl(dataDir, serviceName);
+  const client = new Client({ connectionString: url });
+  try {
+    await client.connect();
+  } catch (error) {
+    throw new StartError(`the database of ${serviceName} cannot be reached: start the suite, or set ${database.variable}\n${error}`);
+  } finally {
+    await client.end().catch(() => {});
+  }
+  return url;
+}
