@@ -413,33 +413,103 @@ describe("slow clients are cut off, and others are served meanwhile:", () => {
     };
     const [one, other] = [from("127.0.0.1"), from("127.0.0.2")];
     const held = [hold(one), hold(one)];
-    await eventually(async () => {
-      const error = await failureOf(one.echo({}));
-      expect(error).toMatchObject({ code: Code.ResourceExhausted, rawMessage: expect.stringMatching(/^127\.0\.0\.1 has as many calls/) });
-      expect(error.findDetails(ErrorInfoSchema)).toMatchObject([{ reason: "TOO_MANY_CALLS" }]);
-    });
+    const refusal = { code: Code.ResourceExhausted, rawMessage: expect.stringMatching(/^too many calls are in progress/) };
+    await eventually(async () => expect(await failureOf(one.echo({}))).toMatchObject(refusal));
     expect((await other.echo({ text: "let in" })).text).toBe("let in");
     held.push(hold(other));
-    await eventually(async () => {
-      expect(await failureOf(from("127.0.0.3").echo({}))).toMatchObject({ rawMessage: expect.stringMatching(/^all clients together/) });
-    });
+    await eventually(async () => expect(await failureOf(from("127.0.0.3").echo({}))).toMatchObject(refusal));
+    const rest = await fetch(`${url}/testing/echo/x`);
+    expect([rest.status, await rest.json()]).toMatchObject([429, { code: Code.ResourceExhausted }]);
+    const connect = await post(url + echoPath, "{}", { "connect-protocol-version": "1" });
+    expect([connect.status, await connect.json()]).toMatchObject([429, { code: "resource_exhausted" }]);
     leave.abort();
     await Promise.all(held);
     await eventually(() => one.echo({}));
   });
 });
 
-test("a connection that was opened before the gateway drains may still send its first request", async () => {
+test("a connection that was opened before the gateway drains may still send its first requests", async () => {
   const { port, running } = await openTestGateway({ env: { PARLEY_DRAIN_TIMEOUT: "15s" } });
   const socket = connectTcp(port, "127.0.0.1");
   await once(socket, "connect");
   await fetch(`http://127.0.0.1:${port}/testing/echo/x`); // by now the connection before it was taken, too
   const stopped = running.stop();
   await new Promise(setImmediate);
-  socket.write("GET /testing/echo/late HTTP/1.1\r\nhost: x\r\n\r\n");
-  const [answer] = await once(socket, "data");
-  expect(String(answer)).toMatch(/^HTTP\/1\.1 200 /);
+  socket.write("GET /testing/echo/late HTTP/1.1\r\nhost: x\r\n\r\n".repeat(3));
+  const answers = (await socket.setEncoding("utf8").toArray()).join("");
+  expect(answers.match(/HTTP\/1\.1 200 /g)).toHaveLength(3);
   await stopped;
+});
+
+test("a request that expects 100-continue is served, and one that is gone by then harms nobody", async () => {
+  const { url, port } = await openTestGateway();
+  const head = "POST /testing/echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 13\r\nconnection: close\r\n";
+  expect(await talk(port, `${head}expect: 100-continue\r\n\r\n{"text":"ok"}`)).toMatch(/^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 200 /);
+  expect(await talk(port, `${head}expect: miracles\r\n\r\n{"text":"ok"}`)).toMatch(/^HTTP\/1\.1 200 /);
+  const session = connectHttp2(url);
+  onTestFinished(() => session.destroy());
+  for (let count = 0; count < 20; count++) {
+    const stream = session.request({ ":method": "POST", ":path": "/testing/echo", expect: "100-continue" }).on("error", () => {});
+    stream.close(constants.NGHTTP2_CANCEL); // in the same packet
+    await once(stream, "close");
+  }
+  expect((await fetch(`${url}/testing/echo/next`)).status).toBe(200);
+});
+
+test("a client that sends very many requests ahead of their answers is cut off", async () => {
+  const { url, port } = await openTestGateway();
+  const answers = await talk(port, "GET /testing/echo/x HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1_000));
+  expect(answers.split("HTTP/1.1 200").length).toBeLessThan(100);
+  expect(
+    (
+      await talk(
+        port,
+        `${"GET /testing/echo/x HTTP/1.1\r\nhost: x\r\n\r\n".repeat(9)}GET /testing/echo/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`,
+      )
+    ).split("HTTP/1.1 200").length,
+  ).toBe(11);
+  expect((await fetch(`${url}/testing/echo/next`)).status).toBe(200);
+});
+
+test("one address has as many connections as it may have; others get theirs", async () => {
+  const { url, port } = await openTestGateway({ env: { PARLEY_GATEWAY_MAX_CONNECTIONS_PER_CLIENT: "3" } });
+  const sockets = Array.from({ length: 3 }, () => connectTcp({ port, host: "127.0.0.1", localAddress: "127.0.0.9" }));
+  onTestFinished(() => sockets.forEach((socket) => void socket.destroy()));
+  await Promise.all(sockets.map((socket) => once(socket, "connect")));
+  const fourth = connectTcp({ port, host: "127.0.0.1", localAddress: "127.0.0.9" }).on("error", () => {});
+  await once(fourth, "close");
+  expect((await fetch(`${url}/testing/echo/other`)).status).toBe(200);
+  sockets[0]!.destroy();
+  await eventually(async () => {
+    expect(await talk(port, "GET /testing/echo/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", "127.0.0.9")).toMatch(
+      /^HTTP\/1\.1 200 /,
+    );
+  });
+});
+
+test("answers that a slow reader has not read yet are not lost when the gateway drains", async () => {
+  const { url, port, running } = await openTestGateway({ env: { PARLEY_DRAIN_TIMEOUT: "15s" } });
+  const text = "x".repeat(2 * 2 ** 20);
+  const socket = connectTcp(port, "127.0.0.1").pause();
+  const body = JSON.stringify({ text });
+  for (let count = 0; count < 4; count++)
+    socket.write(
+      `POST /testing/echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+    );
+  const metrics = async () => (await fetch(`http://127.0.0.1:${port + 1}/metrics`)).text();
+  await eventually(async () => expect(await metrics()).toMatch(/gateway_handled_total\{[^}]*grpc_code="OK"\} 4/));
+  const stopped = running.stop();
+  await eventually(async () => expect(await fetch(url).catch(() => "refused")).toBe("refused"));
+  let received = 0;
+  socket
+    .on("data", (chunk) => {
+      received += chunk.length;
+    })
+    .resume();
+  await once(socket, "end");
+  socket.end();
+  await stopped;
+  expect(received).toBeGreaterThan(4 * text.length);
 });
 
 describe("CORS", () => {
@@ -479,10 +549,10 @@ test("a service that is down is UNAVAILABLE, without its address", async () => {
 });
 
 /** Sends bytes and returns all that comes back before the other side closes the connection. */
-function talk(port: number, bytes: string): Promise<string> {
+function talk(port: number, bytes: string, localAddress = "127.0.0.1"): Promise<string> {
   return new Promise((resolve) => {
     let received = "";
-    const socket = connectTcp(port, "127.0.0.1", () => socket.write(bytes, "latin1"));
+    const socket = connectTcp({ port, host: "127.0.0.1", localAddress }, () => socket.write(bytes, "latin1"));
     socket.on("data", (chunk) => (received += chunk));
     socket.on("error", () => resolve(received)).on("close", () => resolve(received));
   });

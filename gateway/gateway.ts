@@ -7,12 +7,12 @@ import { createShutdown } from "@parley/chassis/rpc/shutdown.ts";
 import { type Neighbours, openTransports, targetsConfig } from "@parley/chassis/rpc/transports.ts";
 import type { Component } from "@parley/chassis/service.ts";
 import { listenError } from "@parley/chassis/start-error.ts";
+import { Counter } from "prom-client";
 import { z } from "zod";
-import { callLimit } from "./call-limit.ts";
 import { createConnectHandlers, unknownMethod } from "./connect.ts";
 import { contractsOf } from "./contracts.ts";
 import { answerCors } from "./cors.ts";
-import { answer, limitBodyTime, limitUnreadTime, type NodeRequest, type NodeResponse } from "./node-handler.ts";
+import { answer, limitBodyTime, limitUnreadTime, type NodeRequest, type NodeResponse, refuseTooMany } from "./node-handler.ts";
 import { openOnePort } from "./one-port.ts";
 import { relay } from "./relay.ts";
 import { createRestHandler } from "./rest.ts";
@@ -25,8 +25,9 @@ export const gatewayConfig = {
   PARLEY_GATEWAY_BODY_TIMEOUT: duration("10s", "Time that a client has to send the body of a request that is not a stream"),
   PARLEY_GATEWAY_UNREAD_TIMEOUT: duration("30s", "Time after which an answer is cut off of which the client takes nothing"),
   PARLEY_GATEWAY_MAX_CONNECTIONS: count(10_000, "Connections that the gateway has open at once; further ones are closed"),
+  PARLEY_GATEWAY_MAX_CONNECTIONS_PER_CLIENT: count(1_000, "Connections of one client address at most; raise it behind a proxy"),
   PARLEY_GATEWAY_MAX_CALLS: count(10_000, "Calls that the gateway has in progress at once; further ones are refused"),
-  PARLEY_GATEWAY_MAX_CALLS_PER_CLIENT: count(1_000, "Calls in progress of one client address at most; further ones are refused"),
+  PARLEY_GATEWAY_MAX_CALLS_PER_CLIENT: count(500, "Calls in progress of one client address at most; raise it behind a proxy"),
   PARLEY_CORS_ORIGINS: list(
     "Origins whose pages may call the gateway from a browser, such as http://localhost:5173",
     z.string().refine(isOrigin, "origins such as http://localhost:5173, separated by commas"),
@@ -53,10 +54,7 @@ export function createGateway(serviceNames: readonly string[]): Component {
         methods: Object.entries(neighbours).flatMap(([name, contracts]) =>
           contracts.flatMap((contract) => relay(contract, transports.get(name))),
         ),
-        interceptors: [
-          ...gatewayInterceptors({ log, registry }),
-          callLimit({ atMost: config.PARLEY_GATEWAY_MAX_CALLS, perClient: config.PARLEY_GATEWAY_MAX_CALLS_PER_CLIENT }),
-        ],
+        interceptors: gatewayInterceptors({ log, registry }),
         unexpected: (error: unknown) => internalError(error, log),
         maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
         shutdown,
@@ -64,27 +62,38 @@ export function createGateway(serviceNames: readonly string[]): Component {
       const rpc = createConnectHandlers(options);
       const rest = createRestHandler(options);
       const origins = new Set(config.PARLEY_CORS_ORIGINS);
-      let draining = false;
 
       const handler = (request: NodeRequest, response: NodeResponse): void => {
-        if (draining && request.httpVersionMajor === 1) response.setHeader("connection", "close");
-        if (answerCors(request, response, origins)) return;
         const found = rpc.get(request.url?.split("?", 1)[0] ?? "");
         const isStream = found?.method.methodKind === "client_streaming" || found?.method.methodKind === "bidi_streaming";
         limitBodyTime(request, response, { timeoutMs: config.PARLEY_GATEWAY_BODY_TIMEOUT, isStream });
         limitUnreadTime(request, response, config.PARLEY_GATEWAY_UNREAD_TIMEOUT);
+        if (answerCors(request, response, origins)) return;
         const { remoteAddress, remotePort } = request.socket;
         const contextValues = createContextValues().set(peerKey, `${remoteAddress}:${remotePort}`);
         const isGrpc = request.headers["content-type"]?.startsWith("application/grpc") === true;
         const chosen = found ?? (isGrpc ? unknownMethod : rest);
         void answer(request, response, { handler: chosen, contextValues, maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES, log });
       };
+      const refused = new Counter({
+        name: "gateway_refused_total",
+        help: "Calls refused because of too many in progress.",
+        registers: [registry],
+      });
       const listener = await openOnePort({
         host: common.PARLEY_HOST,
         port: config.PARLEY_GATEWAY_PORT,
         handler,
+        refuse: (request, response) => {
+          refused.inc();
+          refuseTooMany(request, response);
+        },
         headerTimeoutMs: config.PARLEY_GATEWAY_HEADER_TIMEOUT,
+        unreadTimeoutMs: config.PARLEY_GATEWAY_UNREAD_TIMEOUT,
         maxConnections: config.PARLEY_GATEWAY_MAX_CONNECTIONS,
+        maxConnectionsPerClient: config.PARLEY_GATEWAY_MAX_CONNECTIONS_PER_CLIENT,
+        maxRequests: config.PARLEY_GATEWAY_MAX_CALLS,
+        maxRequestsPerClient: config.PARLEY_GATEWAY_MAX_CALLS_PER_CLIENT,
       }).catch((error: unknown) => {
         throw listenError(error, config.PARLEY_GATEWAY_PORT, "PARLEY_GATEWAY_PORT");
       });
@@ -92,7 +101,6 @@ export function createGateway(serviceNames: readonly string[]): Component {
         port: config.PARLEY_GATEWAY_PORT,
         setServing: () => {}, // it has no health of its own but the process's
         async drain(giveUp) {
-          draining = true;
           shutdown.begin(giveUp);
           await listener.drain(giveUp);
           transports.close();

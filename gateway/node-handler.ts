@@ -1,6 +1,7 @@
 import { constants } from "node:http2";
-import type { ContextValues } from "@connectrpc/connect";
+import { Code, type ContextValues } from "@connectrpc/connect";
 import { assertByteStreamRequest, type UniversalHandlerFn, type UniversalServerRequest } from "@connectrpc/connect/protocol";
+import { codeToString } from "@connectrpc/connect/protocol-connect";
 import { type connectNodeAdapter, universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Logger } from "pino";
 import { wholeEnvelopes } from "./whole-envelopes.ts";
@@ -65,11 +66,34 @@ export function limitBodyTime(
 
 /** Ends a request of whose answer the client has taken nothing for this long, though there was something to take. */
 export function limitUnreadTime(request: NodeRequest, response: NodeResponse, timeoutMs: number): void {
-  // Node's timeout is of no progress, in either direction: so it fires for a stream that has nothing to say, too.
-  response.setTimeout(timeoutMs, () => {
-    const waiting = "stream" in response ? response.stream.writableLength : response.writableLength;
-    if (waiting > 0) cut(request, response);
+  if (!("stream" in response)) return; // its connection's limit is its own
+  const { stream } = response;
+  stream.setTimeout(timeoutMs, () => {
+    const { session } = stream;
+    // Streams of a connection that takes nothing end with it: closing one by one, Node 24 writes into memory without end.
+    if (stream.writableLength > 0 && session !== undefined && unsentBytes(session.socket) === 0) cut(request, response);
   });
+}
+
+/** Returns how much of what was sent is still here, for the client takes no more; of HTTP/2, Node tells it nowhere else. */
+export function unsentBytes(socket: object): number {
+  const handle: unknown = Reflect.get(socket, "_handle");
+  const size: unknown = typeof handle === "object" && handle !== null ? Reflect.get(handle, "writeQueueSize") : 0;
+  return typeof size === "number" ? size : 0;
+}
+
+/** Refuses a request because of too many in progress, in the form of its protocol, at little cost: no part of it is read. */
+export function refuseTooMany(request: NodeRequest, response: NodeResponse): void {
+  request.on("error", () => {});
+  const type = request.headers["content-type"] ?? "";
+  const message = "too many calls are in progress, of this client or in all: end some, or try again";
+  const isGrpc = type.startsWith("application/grpc");
+  const isConnect = type.startsWith("application/connect+") || request.headers["connect-protocol-version"] !== undefined;
+  const code = Code.ResourceExhausted;
+  if (isGrpc) response.writeHead(200, { "content-type": type, "grpc-status": String(code), "grpc-message": message });
+  else response.writeHead(429, { "content-type": "application/json", "retry-after": "1" });
+  const text = isGrpc ? "" : JSON.stringify({ code: isConnect ? codeToString(code) : code, message });
+  response.end(text, () => cut(request, response, constants.NGHTTP2_NO_ERROR));
 }
 
 /** Nobody reads a body that there is not, so its end would never be seen. */
@@ -85,11 +109,11 @@ function refuse(request: NodeRequest, response: NodeResponse, status: number, te
     "content-type": "text/plain; charset=utf-8",
     ...(request.httpVersionMajor === 1 && { connection: "close" }),
   });
-  response.end(text, () => cut(request, response));
+  response.end(text, () => cut(request, response, constants.NGHTTP2_NO_ERROR));
 }
 
 /** Ends the HTTP/2 stream, or the HTTP/1.1 connection. */
-function cut(request: NodeRequest, response: NodeResponse): void {
-  if ("stream" in response) response.stream.close(constants.NGHTTP2_CANCEL);
+function cut(request: NodeRequest, response: NodeResponse, code = constants.NGHTTP2_CANCEL): void {
+  if ("stream" in response) response.stream.close(code);
   else request.socket.destroy(); // destroying a request that was read to its end does nothing
 }

@@ -1,22 +1,26 @@
 import { createServer as createHttp1Server, type RequestListener } from "node:http";
-import { createServer as createHttp2Server, type ServerHttp2Session } from "node:http2";
+import { createServer as createHttp2Server, type Http2ServerRequest, type ServerHttp2Session } from "node:http2";
 import { createServer as createTcpServer, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { flushMs } from "@parley/chassis/rpc/shutdown.ts";
-import type { NodeHandler } from "./node-handler.ts";
+import { type NodeHandler, type NodeRequest, type NodeResponse, unsentBytes } from "./node-handler.ts";
 
 /** What a client without TLS sends first when it knows that the server speaks HTTP/2 (RFC 9113, section 3.4). */
 const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
-/** Streams that one HTTP/2 connection may have open. */
-const maxConcurrentStreams = 1_000;
+/** Streams that one HTTP/2 connection may have open; a client keeps further ones back. */
+const maxConcurrentStreams = 250;
+/** Requests that one HTTP/1.1 connection may send ahead of their answers, which hardly any client does. */
+const maxPipelined = 20;
 /**
  * Limits of an HTTP/2 connection, as options of node:http2: beyond them it is closed. A backend's
  * connection carries many users, of whom some leave, so they are above Node's 1,000 resets at once
  * and 33 a second; and a reset costs 0.14 ms, so this rate takes at most a seventh of a core.
  */
 const http2Limits = { streamResetBurst: 5_000, streamResetRate: 1_000, maxSessionRejectedStreams: 10_000 };
-/** Time that a connection has to send the next request; on HTTP/2, whatever else it sends. */
+/** Time that a connection has to send the next request, whatever else it sends. */
 const idleMs = 60_000;
+/** How often connections are looked at: whether they are idle, or take nothing. */
+const lookMs = 1_000;
 /** While draining, time that clients have to send what is on its way on a connection that looks idle. */
 const lateRequestMs = 500;
 /** While draining, how often connections that have become idle are closed. */
@@ -31,40 +35,111 @@ export interface OnePort {
   drain(giveUp: AbortSignal): Promise<void>;
 }
 
-/** Listens. Which HTTP a client speaks is seen from its first bytes, for which, as for its headers, it has `headerTimeoutMs`. */
-export async function openOnePort(options: {
+export interface OnePortOptions {
   readonly host: string;
   readonly port: number;
   readonly handler: NodeHandler;
+  /** Refuses a request beyond the limits, at little cost. */
+  readonly refuse: NodeHandler;
+  /** For the first bytes, from which it is seen which HTTP a client speaks, and for each request's headers. */
   readonly headerTimeoutMs: number;
+  /** After which a connection is closed whose client takes nothing of what is sent to it. */
+  readonly unreadTimeoutMs: number;
   readonly maxConnections: number;
-}): Promise<OnePort> {
-  const { headerTimeoutMs, handler } = options;
+  readonly maxConnectionsPerClient: number;
+  readonly maxRequests: number;
+  readonly maxRequestsPerClient: number;
+}
+
+/** What is known of an open connection. */
+interface Connection {
+  readonly client: Client;
+  /** Undefined: it is HTTP/1.1, or not known yet. */
+  session?: ServerHttp2Session;
+  isClosing: boolean;
+  /** Requests whose answers are not sent to their end. */
+  requests: number;
+  /** When it had none for the first time. */
+  idleSinceMs: number;
+  /** Bytes that the client's machine has taken, and since when there are more for it. */
+  taken: number;
+  takenMs: number;
+}
+
+/** What one address has open. */
+interface Client {
+  connections: number;
+  requests: number;
+}
+
+/** Listens. */
+export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
+  const { headerTimeoutMs } = options;
+  const connections = new Map<Socket, Connection>();
+  const bySession = new WeakMap<ServerHttp2Session, Socket>();
+  const clients = new Map<string, Client>();
+  let requests = 0;
+  let draining = false;
+
+  /** Counts a request until its answer is sent, or refuses it. */
+  const handle = (request: NodeRequest, response: NodeResponse): void => {
+    const socket = "stream" in request ? socketOf(request) : request.socket;
+    const connection = socket && connections.get(socket);
+    if (socket === undefined || connection === undefined || socket.writableEnded) return void request.destroy();
+    const { client } = connection;
+    const isBeyond = requests >= options.maxRequests || client.requests >= options.maxRequestsPerClient;
+    requests++;
+    client.requests++;
+    connection.requests++;
+    response.once("close", () => {
+      requests--;
+      client.requests--;
+      connection.requests--;
+      connection.idleSinceMs = performance.now();
+    });
+    if (connection.session === undefined && connection.requests > maxPipelined) return void socket.destroy();
+    const answer = isBeyond ? options.refuse : options.handler;
+    if (!draining || connection.session !== undefined) return void answer(request, response);
+    // After this answer the connection closes, but where there are further requests in the same packet.
+    setImmediate(() => {
+      if (connection.requests === 1) response.setHeader("connection", "close");
+      answer(request, response);
+    });
+  };
+  const socketOf = (request: Http2ServerRequest): Socket | undefined =>
+    request.stream.session === undefined ? undefined : bySession.get(request.stream.session as ServerHttp2Session);
+  /** Node would answer by itself, outside of all limits, and on HTTP/2 throw where the stream is gone. */
+  const handleExpecting = (request: NodeRequest, response: NodeResponse): void => {
+    if (!("stream" in response)) response.writeContinue();
+    else if (!response.stream.destroyed && !response.stream.closed) response.stream.additionalHeaders({ ":status": 100 });
+    handle(request, response);
+  };
+
   const http1 = createHttp1Server(
-    { headersTimeout: headerTimeoutMs, keepAliveTimeout: idleMs, connectionsCheckingInterval: 1_000, noDelay: true },
-    handler as RequestListener,
+    { headersTimeout: headerTimeoutMs, keepAliveTimeout: idleMs, connectionsCheckingInterval: lookMs, noDelay: true },
+    handle as RequestListener,
   );
-  // It never listens itself. Without this event Node tracks no connections: no time limits, no closing of idle ones.
+  // It never listens itself. Without this event Node tracks no connections: no time limits for headers.
   http1.emit("listening");
-  const http2 = createHttp2Server({ settings: { maxConcurrentStreams }, ...http2Limits }, handler);
-  const sessions = new Set<ServerHttp2Session>();
-  http2.on("session", (session) => {
-    sessions.add(session);
-    session.once("close", () => sessions.delete(session));
-    limitIdleTime(session, headerTimeoutMs);
-  });
-  const sockets = new Set<Socket>();
-  const undecided = new Set<Socket>();
+  const http2 = createHttp2Server({ settings: { maxConcurrentStreams }, ...http2Limits }, handle);
+  for (const server of [http1, http2]) server.on("checkContinue", handleExpecting).on("checkExpectation", handle);
 
   const server = createTcpServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
-    sockets.add(socket);
-    undecided.add(socket);
+    const address = socket.remoteAddress ?? "";
+    const client = clients.get(address) ?? { connections: 0, requests: 0 };
+    if (client.connections >= options.maxConnectionsPerClient) return void socket.destroy();
+    client.connections++;
+    clients.set(address, client);
+    const nowMs = performance.now();
+    const connection: Connection = { client, isClosing: false, requests: 0, idleSinceMs: nowMs, taken: 0, takenMs: nowMs };
+    connections.set(socket, connection);
     const giveUp = (): void => void socket.destroy();
     const timer = setTimeout(giveUp, headerTimeoutMs);
     socket.once("close", () => {
       clearTimeout(timer);
-      sockets.delete(socket);
-      undecided.delete(socket);
+      connections.delete(socket);
+      client.connections--;
+      if (client.connections === 0) clients.delete(address);
     });
     socket.on("error", giveUp).on("end", giveUp);
     let seen: Buffer = Buffer.alloc(0);
@@ -75,11 +150,17 @@ export async function openOnePort(options: {
       const isHttp2 = seen.subarray(0, length).equals(preface.subarray(0, length));
       if (isHttp2 && length < preface.length) return; // the rest is on its way
       clearTimeout(timer);
-      undecided.delete(socket);
       socket.off("readable", onReadable).off("error", giveUp).off("end", giveUp);
-      if (isHttp2) socket.allowHalfOpen = false; // as http2 expects, unlike http
       socket.unshift(seen);
-      (isHttp2 ? http2 : http1).emit("connection", socket);
+      if (!isHttp2) return void http1.emit("connection", socket);
+      socket.allowHalfOpen = false; // as http2 expects, unlike http
+      http2.once("session", (session) => {
+        connection.session = session;
+        bySession.set(session, socket);
+        // The first request has the time of headers: of one whose headers are not complete Node tells nothing.
+        connection.idleSinceMs = performance.now() - idleMs + headerTimeoutMs;
+      });
+      http2.emit("connection", socket);
     });
   });
   server.maxConnections = options.maxConnections;
@@ -88,42 +169,40 @@ export async function openOnePort(options: {
     server.listen(options.port, options.host, resolve);
   });
 
+  const looking = setInterval(() => {
+    const nowMs = performance.now();
+    for (const [socket, connection] of connections) {
+      const waiting = unsentBytes(socket);
+      const taken = socket.bytesWritten - waiting;
+      if (waiting === 0 || taken !== connection.taken) [connection.taken, connection.takenMs] = [taken, nowMs];
+      if (nowMs - connection.takenMs > options.unreadTimeoutMs) socket.destroy();
+      else if (connection.requests === 0 && nowMs - connection.idleSinceMs > idleMs) closeIdle(socket, connection);
+    }
+  }, lookMs);
+
   return {
     async drain(giveUp) {
+      draining = true;
       server.close();
-      for (const session of sessions) session.close();
+      for (const { session } of connections.values()) session?.close();
       await delay(lateRequestMs, undefined, { signal: giveUp }).catch(() => {});
-      for (const socket of undecided) socket.destroy();
-      for (const session of sessions) session.close(); // those that were opened since
       let cutMs = Number.POSITIVE_INFINITY;
-      for (; sockets.size > 0 && performance.now() < cutMs; await delay(sweepMs)) {
-        http1.closeIdleConnections();
+      for (; connections.size > 0 && performance.now() < cutMs; await delay(sweepMs)) {
+        for (const [socket, connection] of connections) if (connection.requests === 0) closeIdle(socket, connection);
         if (giveUp.aborted) cutMs = Math.min(cutMs, performance.now() + flushMs);
       }
-      for (const socket of sockets) socket.destroy();
+      for (const socket of connections.keys()) socket.destroy();
+      clearInterval(looking);
       http1.close();
     },
   };
 }
 
-/**
- * Closes a connection that has no stream open for a while. Of a request whose headers are not
- * complete Node tells nothing, so that is no stream; the first one has `firstMs`.
- */
-function limitIdleTime(session: ServerHttp2Session, firstMs: number): void {
-  const end = (): void => {
-    session.close(); // tells the client which requests it may send again
-    setTimeout(() => session.destroy(), flushMs);
-  };
-  let open = 0;
-  let timer = setTimeout(end, firstMs);
-  session.on("stream", (stream) => {
-    open++;
-    clearTimeout(timer);
-    stream.once("close", () => {
-      open--;
-      if (open === 0 && !session.destroyed) timer = setTimeout(end, idleMs);
-    });
-  });
-  session.once("close", () => clearTimeout(timer));
+/** Closes a connection on which nothing is going on; one whose client does not close it, too, is cut. */
+function closeIdle(socket: Socket, connection: Connection): void {
+  if (connection.isClosing) return;
+  connection.isClosing = true;
+  if (connection.session === undefined) socket.end();
+  else connection.session.close(); // tells the client which requests it may send again
+  setTimeout(() => socket.destroy(), flushMs);
 }

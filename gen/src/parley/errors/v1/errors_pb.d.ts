@@ -83,19 +83,11 @@ export enum ErrorReason {
   WRONG_VERB = 8,
 
   /**
-   * The client, or all clients together, have as many calls in progress as are let in. End some of
-   * them, or try again after the delay of `google.rpc.RetryInfo`.
-   *
-   * @generated from enum value: ERROR_REASON_TOO_MANY_CALLS = 9;
-   */
-  TOO_MANY_CALLS = 9,
-
-  /**
    * The token is valid, but is not that of someone who may make the call.
    *
-   * @generated from enum value: ERROR_REASON_PERMISSION_DENIED = 10;
+   * @generated from enum value: ERROR_REASON_PERMISSION_DENIED = 9;
    */
-  PERMISSION_DENIED = 10,
+  PERMISSION_DENIED = 9,
 }
 
 /**
