@@ -19,7 +19,7 @@ const restartMs = 200;
 const toldLines = 8;
 
 const superuser = "postgres";
-const settings = [
+const ownSettings = [
   "listen_addresses=", // the socket alone
   "io_method=sync", // a database from a template takes 12 to 20 ms with it, 16 to 140 ms with workers
 ];
@@ -52,10 +52,13 @@ export interface EmbeddedPostgres {
 export async function startEmbeddedPostgres({
   dataDir,
   maxConnections,
+  settings = [],
   log,
 }: {
   dataDir: string;
   maxConnections: number;
+  /** Further settings of the server, such as `ssl=on`. */
+  settings?: readonly string[];
   log: Logger;
 }): Promise<EmbeddedPostgres> {
   const user = serverUser();
@@ -68,14 +71,8 @@ export async function startEmbeddedPostgres({
   const passwords = openPasswords(dataDir);
   if (!existsSync(data)) createCluster(binaries, directory, passwords.of(superuser), user);
 
-  const command = [
-    join(binaries, "postgres"),
-    "-D",
-    data,
-    "-k",
-    socketDir,
-    ...[...settings, `max_connections=${maxConnections}`].flatMap((setting) => ["-c", setting]),
-  ];
+  const allSettings = [...ownSettings, `max_connections=${maxConnections}`, ...settings];
+  const command = [join(binaries, "postgres"), "-D", data, "-k", socketDir, ...allSettings.flatMap((setting) => ["-c", setting])];
   let stopping = false;
   let server = await startServer(command, user);
   const supervised = supervise();

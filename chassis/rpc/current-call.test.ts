@@ -1,9 +1,11 @@
 import { Code, createClient, createRouterTransport } from "@connectrpc/connect";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
+import { Registry } from "prom-client";
 import { expect, test } from "vitest";
 import { failureOf } from "../testing/failure.ts";
-import { openTestChain, openTestEcho } from "../testing/rpc.ts";
+import { openTestChain, openTestEcho, openTestTransport } from "../testing/rpc.ts";
 import { detach } from "./current-call.ts";
+import { clientInterceptors } from "./interceptors/all.ts";
 import { currentCall } from "./interceptors/current-call.ts";
 
 test("what is left of a call's deadline is all that its own calls have", async () => {
@@ -108,4 +110,27 @@ test("a failure carries the request's id", async () => {
   const { client } = await openTestEcho();
   const error = await failureOf(client.echo({ ending: { code: 5 } }, { headers: { "x-request-id": "failed-1" } }));
   expect(error.metadata.get("x-request-id")).toBe("failed-1");
+});
+
+test("a user's token goes on to further calls; work in the background has the service's own; a call of nobody has none", async () => {
+  const seen: (string | null)[] = [];
+  const { server: b } = await openTestEcho({
+    echo: (_request, { requestHeader }) => {
+      seen.push(requestHeader.get("authorization"));
+      return {};
+    },
+  });
+  const interceptors = clientInterceptors({ registry: new Registry(), ownToken: async () => "own" });
+  const clientOfB = createClient(EchoService, openTestTransport([b.port], [EchoService], interceptors));
+  const { client } = await openTestEcho({
+    async echo() {
+      await clientOfB.echo({});
+      await detach(() => clientOfB.echo({}));
+      return {};
+    },
+  });
+  await client.echo({}, { headers: { authorization: "Bearer alice" } });
+  await client.echo({});
+  await clientOfB.echo({});
+  expect(seen).toEqual(["Bearer alice", "Bearer own", null, "Bearer own", "Bearer own"]);
 });
