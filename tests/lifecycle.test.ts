@@ -14,7 +14,7 @@ import { ServerReflection } from "@parley/gen/grpc/reflection/v1/reflection_pb.j
 import { GreeterService } from "@parley/gen/parley/greeter/v1/greeter_pb.js";
 import { expect, onTestFinished, test } from "vitest";
 import { services } from "../services/all.ts";
-import { makeDataDir, startSuite } from "./suite.ts";
+import { makeDataDir, partPids, startSuite } from "./suite.ts";
 
 const root = join(import.meta.dirname, "..");
 
@@ -278,20 +278,20 @@ test("a gateway on its own is told which service it cannot find", async () => {
 
 test("with --split each part is a process of its own, started again when it dies, and none is left behind", async () => {
   const suite = await startSuite({ args: ["--split"] });
-  const pids = await pidsOf(suite.process.pid!);
+  const pids = await partPids(suite);
   expect(pids).toHaveLength(Object.keys(services).length + 1);
   expect(await (await fetch(`${suite.gatewayUrl}/api/hello`)).json()).toEqual({ message: "Hello, Microservice!" });
   process.kill(pids[0]!, "SIGKILL");
   await eventually(() => expect(suite.errors.join()).toContain("greeter ended with SIGKILL; starting it again in 100 ms"));
   await eventually(async () => expect((await fetch(`${suite.gatewayUrl}/api/hello`)).status).toBe(200));
-  const all = [...pids, ...(await pidsOf(suite.process.pid!))];
+  const all = [...pids, ...(await partPids(suite))];
   expect(await suite.stop()).toBe(0);
   expect(all.filter(isRunning)).toEqual([]);
 });
 
 test("with --split a part that is frozen does not keep the rest from stopping", async () => {
   const suite = await startSuite({ args: ["--split"], env: { PARLEY_DRAIN_TIMEOUT: "100ms" } });
-  const pids = await pidsOf(suite.process.pid!);
+  const pids = await partPids(suite);
   process.kill(pids[0]!, "SIGSTOP");
   expect(await suite.stop()).toBe(0);
   expect(pids.filter(isRunning)).toEqual([]);
@@ -318,7 +318,7 @@ test("what is in progress when the time to drain is over ends with UNAVAILABLE, 
 
 test("with --split the parts end when their parent is killed", async () => {
   const suite = await startSuite({ args: ["--split"] });
-  const pids = await pidsOf(suite.process.pid!);
+  const pids = await partPids(suite);
   suite.process.kill("SIGKILL");
   await eventually(() => expect(pids.filter(isRunning)).toEqual([]));
 });
@@ -333,15 +333,6 @@ test("with --split a port in use stops all", async () => {
     `port ${port} is in use: stop what uses it, or set PARLEY_GATEWAY_PORT`,
   );
 });
-
-/** The ids of the parts that a process has started, in the order of their start. */
-async function pidsOf(parent: number): Promise<number[]> {
-  const child = spawn("ps", ["-o", "pid=,args=", "--ppid", String(parent)], { stdio: ["ignore", "pipe", "ignore"] });
-  let text = "";
-  child.stdout.on("data", (chunk) => (text += chunk));
-  await once(child, "close");
-  return [...text.matchAll(/^\s*(\d+) .*main\.ts$/gm)].map(([, pid]) => Number(pid));
-}
 
 function isRefused(error: unknown): boolean {
   return error instanceof TypeError && String(error.cause).includes("ECONNREFUSED");

@@ -1,8 +1,9 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { promisify } from "node:util";
 import { findFreePorts } from "@parley/chassis/testing/ports.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -79,4 +80,19 @@ export async function startSuite(options: { args?: readonly string[]; env?: Node
       return code;
     },
   };
+}
+
+/** Returns a token of the suite's own keys, as `npm run token` prints it. */
+export async function tokenFor({ dataDir }: Suite, subject: string, role: "customer" | "staff"): Promise<string> {
+  const args = [join(root, "tools/token.ts"), "--subject", subject, "--role", role];
+  const { stdout } = await promisify(execFile)(process.execPath, args, { env: { ...process.env, PARLEY_DATA_DIR: dataDir } });
+  return stdout.trim();
+}
+
+/** Returns the process ids of a split suite's parts, or of those whose script has this name. */
+export async function partPids(suite: Suite, name = ""): Promise<number[]> {
+  const { stdout } = await promisify(execFile)("ps", ["-o", "pid=,args=", "--ppid", String(suite.process.pid)]).catch(() => ({
+    stdout: "",
+  }));
+  return [...stdout.matchAll(/^\s*(\d+) .*main\.ts$/gm)].filter(([line]) => line.includes(`${name}/main.ts`)).map(([, pid]) => Number(pid));
 }

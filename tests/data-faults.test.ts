@@ -1,0 +1,119 @@
+import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { createOwnToken } from "@parley/chassis/auth/service-token.ts";
+import { embeddedUrl } from "@parley/chassis/data/embedded-postgres.ts";
+import { eventually } from "@parley/chassis/testing/eventually.ts";
+import { openTestTransport } from "@parley/chassis/testing/rpc.ts";
+import { InventoryService, ReservationState } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
+import { Client } from "pg";
+import { expect, test } from "vitest";
+import { partPids, type Suite, startSuite, tokenFor } from "./suite.ts";
+
+/** A client of the inventory's own port, the third in the list of services. */
+function inventoryOf(suite: Suite) {
+  const port = Number(suite.grpcAddress.split(":")[1]) + 2;
+  return createClient(InventoryService, openTestTransport([port], [InventoryService]));
+}
+
+async function query(suite: Suite, statement: string): Promise<Record<string, string>> {
+  const client = new Client({ connectionString: embeddedUrl(suite.dataDir, "inventory") });
+  await client.connect();
+  try {
+    return (await client.query(statement)).rows[0];
+  } finally {
+    await client.end();
+  }
+}
+
+test("when Postgres is killed under write load no acknowledged write is lost, and the services recover by themselves", async () => {
+  const suite = await startSuite();
+  const staff = { headers: { authorization: `Bearer ${await tokenFor(suite, "bob", "staff")}` }, timeoutMs: 2_000 };
+  const client = inventoryOf(suite);
+  const acknowledged = new Set<string>();
+  const unknown = new Set<string>();
+  let isOver = false;
+  const restock = async (requestId: string): Promise<void> => {
+    try {
+      await client.restock({ productId: "counted", quantity: 1n, requestId }, staff);
+      acknowledged.add(requestId);
+      unknown.delete(requestId);
+    } catch (error) {
+      expect([Code.Unavailable, Code.DeadlineExceeded]).toContain(ConnectError.from(error).code);
+      unknown.add(requestId);
+    }
+  };
+  const writers = Array.from({ length: 8 }, async () => {
+    while (!isOver) await restock(randomUUID());
+  });
+  for (let round = 0; round < 3; round++) {
+    const before = acknowledged.size;
+    await eventually(() => expect(acknowledged.size).toBeGreaterThan(before + 100));
+    const pid = Number(readFileSync(join(suite.dataDir, "postgres/data/postmaster.pid"), "utf8").split("\n")[0]);
+    process.kill(pid, "SIGKILL");
+  }
+  const before = acknowledged.size;
+  await eventually(() => expect(acknowledged.size).toBeGreaterThan(before + 100));
+  isOver = true;
+  await Promise.all(writers);
+  expect(unknown.size).toBeGreaterThan(0);
+  const { on_hand: counted, requests } = await query(
+    suite,
+    "SELECT on_hand, (SELECT array_agg(request_id) FROM restock) AS requests FROM stock WHERE product_id = 'counted'",
+  );
+  const recorded = new Set(requests);
+  expect([...acknowledged].filter((requestId) => !recorded.has(requestId))).toEqual([]);
+  expect(Number(counted)).toBe(recorded.size);
+  // What was not answered is sent again with its id, and so happens once, whether or not it had happened.
+  for (const requestId of [...unknown]) await restock(requestId);
+  expect(unknown.size).toBe(0);
+  expect((await client.getStock({ productId: "counted" })).stock?.onHand).toBe(BigInt(acknowledged.size));
+  expect(await suite.stop()).toBe(0);
+});
+
+test("a service that is killed in the midst of transactions leaves none half done; its callers repeat them", async () => {
+  const suite = await startSuite({ args: ["--split"] });
+  const token = await createOwnToken("carts", join(suite.dataDir, "keys/carts.private.json"), "parley")();
+  const client = inventoryOf(suite);
+  const states = new Map<string, ReservationState>();
+  const reserve = async (reservationId: string): Promise<void> => {
+    const lines = ["kite", "tin-robot"].map((productId) => ({ productId, quantity: 1n }));
+    for (;;) {
+      try {
+        const { reservation } = await client.reserve(
+          { reservationId, lines },
+          { headers: { authorization: `Bearer ${token}` }, timeoutMs: 3_000 },
+        );
+        states.set(reservationId, reservation!.state);
+        return;
+      } catch (error) {
+        expect([Code.Unavailable, Code.DeadlineExceeded]).toContain(ConnectError.from(error).code);
+      }
+    }
+  };
+  let isOver = false;
+  const buyers = Array.from({ length: 8 }, async () => {
+    while (!isOver) await reserve(randomUUID());
+  });
+  for (let round = 0; round < 3; round++) {
+    const before = states.size;
+    await eventually(() => expect(states.size).toBeGreaterThan(before + 20));
+    const [pid] = await partPids(suite, "inventory");
+    process.kill(pid!, "SIGKILL");
+  }
+  const before = states.size;
+  await eventually(() => expect(states.size).toBeGreaterThan(before + 20));
+  isOver = true;
+  await Promise.all(buyers);
+  const held = [...states.values()].filter((state) => state === ReservationState.HELD).length;
+  expect(held).toBeGreaterThan(0);
+  const rows = await query(
+    suite,
+    `SELECT (SELECT reserved FROM stock WHERE product_id = 'kite') AS kite,
+    (SELECT reserved FROM stock WHERE product_id = 'tin-robot') AS robot,
+    (SELECT count(*) FROM reservation WHERE state = 'HELD') AS held, (SELECT count(*) FROM reservation) AS all`,
+  );
+  expect(rows).toEqual({ kite: String(held), robot: String(held), held: String(held), all: String(states.size) });
+  expect(await suite.stop()).toBe(0);
+});
