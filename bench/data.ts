@@ -12,13 +12,13 @@ import { embeddedUrl } from "@parley/chassis/data/embedded-postgres.ts";
 import { openEventLog } from "@parley/chassis/data/event-log.ts";
 import { clientInterceptors } from "@parley/chassis/rpc/interceptors/all.ts";
 import { openTransport } from "@parley/chassis/rpc/transport.ts";
+import { createLogger } from "@parley/chassis/telemetry/log.ts";
 import { testDatabaseOptions } from "@parley/chassis/testing/database-options.ts";
 import { CatalogService, ProductUpdatedSchema } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
 import { InventoryService } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
 import { seedStock } from "@parley/inventory/seed.ts";
 import type { Tables as InventoryTables } from "@parley/inventory/store.ts";
 import { Pool } from "pg";
-import { pino } from "pino";
 import { Registry } from "prom-client";
 import { makeDataDir, startSuite } from "../tests/suite.ts";
 
@@ -56,7 +56,7 @@ const catalog = createClient(CatalogService, transports[0]);
 const inventory = createClient(InventoryService, transports[1]);
 const catalogPool = new Pool({ connectionString: catalogUrl, max: poolSize });
 const inventoryPool = new Pool({ connectionString: embeddedUrl(dataDir, "inventory"), max: poolSize });
-const eventLog = openEventLog(catalogDatabase, { source: "catalog", log: pino({ level: "silent" }) });
+const eventLog = openEventLog(catalogDatabase, { source: "catalog", log: await createLogger("silent") });
 
 const randomId = (): string => seededId(1 + Math.floor(Math.random() * productCount));
 const words = ["linen bowl", "walnut lamp", "copper kettle", "wool blanket", "oak shelf", "brass clock"];

@@ -72,7 +72,7 @@ export function openEventLog(database: AnyDatabase, { source, log }: { source: s
     appended = Promise.withResolvers();
   };
   const polling = setInterval(wake, pollMs);
-  const listening = listen(database.url, wake, closed.signal, log);
+  let listening: Promise<void> | undefined; // as soon as somebody reads
 
   let notifying = false;
   const onAppended = (): void => {
@@ -124,6 +124,7 @@ export function openEventLog(database: AnyDatabase, { source, log }: { source: s
     },
     handlers: {
       async *read({ afterPosition, limit, follow }, { signal }) {
+        listening ??= detach(() => listen(database.url, wake, closed.signal, log));
         let position = afterPosition;
         for (let left = limit === 0 ? Number.POSITIVE_INFINITY : limit; left > 0; ) {
           const more = appended.promise; // taken before reading: what is appended meanwhile wakes us

@@ -1,7 +1,7 @@
 import type { Database } from "@parley/chassis/data/database.ts";
 import { openEventLog } from "@parley/chassis/data/event-log.ts";
+import { createLogger } from "@parley/chassis/telemetry/log.ts";
 import { ProductCreatedSchema } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
-import { pino } from "pino";
 import { createStore, type Tables } from "./store.ts";
 
 const batch = 1_000;
@@ -17,7 +17,7 @@ export function seededId(number: number): string {
 
 /** Adds products, numbered from 1, where they are missing, with their events; always the same for a number. */
 export async function seedProducts(database: Database<Tables>, count: number): Promise<void> {
-  const eventLog = openEventLog(database, { source: "catalog", log: pino({ level: "silent" }) });
+  const eventLog = openEventLog(database, { source: "catalog", log: await createLogger("silent") });
   for (let first = 1; first <= count; first += batch) {
     const numbers = Array.from({ length: Math.min(batch, count - first + 1) }, (_, index) => first + index);
     await database.transaction(async (tx) => {
