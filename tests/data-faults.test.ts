@@ -77,6 +77,8 @@ test("a service that is killed in the midst of transactions leaves none half don
   const token = await createOwnToken("carts", join(suite.dataDir, "keys/carts.private.json"), "parley")();
   const client = inventoryOf(suite);
   const states = new Map<string, ReservationState>();
+  const staff = { headers: { authorization: `Bearer ${await tokenFor(suite, "bob", "staff")}` } };
+  for (const productId of ["kite", "tin-robot"]) await client.setStock({ productId, onHand: 1_000_000n }, staff);
   const reserve = async (reservationId: string): Promise<void> => {
     const lines = ["kite", "tin-robot"].map((productId) => ({ productId, quantity: 1n }));
     for (;;) {

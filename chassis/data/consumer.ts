@@ -66,22 +66,19 @@ export async function startConsumer<Schema>(options: {
   const { db } = database;
   const names = Object.keys(sources);
   await sql`INSERT INTO event_cursor (source, due_at) SELECT source, now() FROM unnest(${names}::text[]) AS source
-    ON CONFLICT (source) DO UPDATE SET due_at = now() WHERE event_cursor.due_at IS NULL`.execute(db);
+    ON CONFLICT DO NOTHING`.execute(db);
 
   return startWork({
     database,
     table: "event_cursor",
     key: "source",
+    only: names,
     concurrency: names.length,
     ...(options.leaseMs !== undefined && { leaseMs: options.leaseMs }),
     log,
     async handle(lease) {
       const source = sources[lease.key];
-      if (source === undefined) {
-        // A version before this one read it.
-        await sql`UPDATE event_cursor SET due_at = NULL WHERE source = ${lease.key} AND attempt = ${lease.attempt}`.execute(db);
-        return;
-      }
+      if (source === undefined) throw new Error(`${lease.key} is claimed, but not consumed`);
       const handlers = new Map(source.handlers.map((handler) => [handler.type, handler]));
       await Promise.all([follow(lease, source.client, handlers), retryAll(lease, handlers)]);
     },
@@ -97,7 +94,8 @@ export async function startConsumer<Schema>(options: {
         }
       } catch (error) {
         if (lease.signal.aborted) return;
-        const expected = isDatabaseLost(error) || (error instanceof ConnectError && error.code === Code.Unavailable);
+        const expected =
+          error instanceof LeaseLost || isDatabaseLost(error) || (error instanceof ConnectError && error.code === Code.Unavailable);
         log[expected ? "warn" : "error"]({ err: error, source: lease.key }, "a log cannot be followed; trying again");
       }
     }
@@ -115,7 +113,7 @@ export async function startConsumer<Schema>(options: {
           await moveCursor(tx, lease, event);
         });
       } catch (error) {
-        if (lease.signal.aborted || isDatabaseLost(error)) throw error;
+        if (isNoFaultOfEvent(lease, error)) throw error;
         log.error({ err: error, source: lease.key, position: String(event.position), attempt }, "an event cannot be handled");
         if (attempt < tries.attempts) await delay(tries.waitMs * attempt, undefined, { signal: lease.signal });
         else {
@@ -156,9 +154,13 @@ export async function startConsumer<Schema>(options: {
         return true;
       });
     } catch (error) {
-      if (lease.signal.aborted || isDatabaseLost(error)) throw error;
-      await sql`UPDATE event_set_aside SET retry = false, error = ${String(error)}
-        WHERE source = ${lease.key} AND subject = ${subject}`.execute(db);
+      if (isNoFaultOfEvent(lease, error)) throw error;
+      await database.transaction(async (tx) => {
+        await lockCursor(tx, lease);
+        await sql`UPDATE event_set_aside SET retry = false WHERE source = ${lease.key} AND subject = ${subject}`.execute(tx);
+        await sql`UPDATE event_set_aside SET error = ${String(error)} WHERE source = ${lease.key} AND position =
+          (SELECT min(position) FROM event_set_aside WHERE source = ${lease.key} AND subject = ${subject})`.execute(tx);
+      });
       return false;
     }
   }
@@ -187,13 +189,28 @@ export async function retrySetAside({ db }: AnyDatabase, subject?: string): Prom
   return numAffectedRows;
 }
 
+/** Moves a service's cursor of a log, without handling the events up to the position; returns whether it reads that log. */
+export async function skipEvents({ db }: AnyDatabase, source: string, position: bigint): Promise<boolean> {
+  const { numAffectedRows } = await sql`UPDATE event_cursor SET position = ${position} WHERE source = ${source}`.execute(db);
+  return numAffectedRows === 1n;
+}
+
 type Handlers<Schema> = ReadonlyMap<string, EventHandler<Schema>>;
 
-/** Locks the cursor, so that one effect happens at a time, and returns its position. Throws where another replica has it. */
+/** Another replica has the cursor by now; the lease's signal is about to say so. */
+class LeaseLost extends Error {
+  override name = "LeaseLost";
+}
+
+function isNoFaultOfEvent({ signal }: Lease, error: unknown): boolean {
+  return signal.aborted || error instanceof LeaseLost || isDatabaseLost(error);
+}
+
+/** Locks the cursor, so that one effect happens at a time, and returns its position. Throws LeaseLost. */
 async function lockCursor(tx: QueryExecutorProvider, lease: Lease): Promise<bigint> {
   const { rows } = await sql<{ position: bigint }>`
     SELECT position FROM event_cursor WHERE source = ${lease.key} AND attempt = ${lease.attempt} FOR UPDATE`.execute(tx);
-  if (rows[0] === undefined) throw new Error("the cursor is another replica's by now");
+  if (rows[0] === undefined) throw new LeaseLost();
   return rows[0].position;
 }
 

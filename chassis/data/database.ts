@@ -19,8 +19,12 @@ const retries = { attempts: 5, firstWaitMs: 10 };
 const givenUpCodes: ReadonlySet<string | undefined> = new Set(["40001", "40P01"]);
 /** Classes of codes that mean the connection, or its server, is gone: connection exception, operator intervention, insufficient resources. */
 const lostClasses: ReadonlySet<string | undefined> = new Set(["08", "57", "53"]);
+/** idle_in_transaction_session_timeout: it ended the connection of a process that was frozen. */
+const idleTooLong = "25P03";
 /** query_canceled: by the statement timeout, which says nothing of the connection. */
 const queryCanceled = "57014";
+/** What a statement's end may be late, in milliseconds. */
+const graceMs = 1_000;
 /** The type int8, which pg reads as text. */
 const int8 = 20;
 
@@ -30,6 +34,7 @@ export interface DatabaseOptions {
   readonly name: string;
   readonly poolSize: number;
   readonly connectTimeoutMs: number;
+  /** 0: as long as it takes. */
   readonly statementTimeoutMs: number;
   /** How long a transaction may do nothing: a frozen one stops all who wait for its locks. */
   readonly idleInTransactionTimeoutMs: number;
@@ -97,6 +102,9 @@ export function openDatabase<Schema>(options: DatabaseOptions): Database<Schema>
     max: options.poolSize,
     connectionTimeoutMillis: options.connectTimeoutMs,
     statement_timeout: options.statementTimeoutMs,
+    // The server keeps that one; this is for a server that does not answer at all.
+    query_timeout: options.statementTimeoutMs === 0 ? 0 : options.statementTimeoutMs + graceMs,
+    keepAlive: true,
     idle_in_transaction_session_timeout: options.idleInTransactionTimeoutMs,
     types: { getTypeParser: (oid, format) => (oid === int8 ? BigInt : types.getTypeParser(oid, format)) },
   });
@@ -143,13 +151,16 @@ export function onCommit(tx: object, callback: () => void): void {
 
 /** Whether an error means that the database cannot be reached, or that it broke the connection. */
 export function isDatabaseLost(error: unknown): boolean {
-  if (error instanceof DatabaseError) return lostClasses.has(error.code?.slice(0, 2)) && error.code !== queryCanceled;
+  if (error instanceof DatabaseError)
+    return error.code === idleTooLong || (lostClasses.has(error.code?.slice(0, 2)) && error.code !== queryCanceled);
   if (!(error instanceof Error)) return false;
   const code = "code" in error ? error.code : undefined;
   // pg's own errors have no code.
   return (
     ["ECONNREFUSED", "ECONNRESET", "ENOENT", "ENOTFOUND", "EPIPE", "ETIMEDOUT"].includes(String(code)) ||
-    /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/.test(error.message)
+    /^(Connection terminated|Query read timeout|timeout exceeded when trying to connect|Client has encountered a connection error)/.test(
+      error.message,
+    )
   );
 }
 

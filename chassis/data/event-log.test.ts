@@ -14,11 +14,11 @@ import { createTestLog, openTestServer, openTestTransport } from "../testing/rpc
 import { type DatabaseOptions, openDatabase } from "./database.ts";
 import { createEventLogTables, type EventLog, openEventLog, trimEventLog } from "./event-log.ts";
 
-async function openLog(given?: DatabaseOptions) {
+async function openLog(given?: DatabaseOptions, pollMs?: number) {
   const options = given ?? (await createTestDatabase());
   const database = openDatabase<unknown>(options);
   if (given === undefined) await createEventLogTables(database.db);
-  const log = openEventLog(database, { source: "counter", log: createTestLog().log });
+  const log = openEventLog(database, { source: "counter", log: createTestLog().log, ...(pollMs !== undefined && { pollMs }) });
   onTestFinished(async () => {
     await log.close();
     await database.close();
@@ -106,25 +106,46 @@ test("a reader begins behind any position, and gets no more than it asks for", a
   expect(await read(client, { afterPosition: 450n })).toEqual([]);
 });
 
-test("a reader that follows is woken by what another replica appends", async () => {
-  const one = await openLog();
-  const other = await openLog(one.options);
-  const stream = other.client.read({ follow: true, limit: 2 }, await asService());
-  const seen = Array.fromAsync(stream);
-  await one.database.transaction((tx) => count(one.log, tx, 1));
-  await one.database.transaction((tx) => count(one.log, tx, 2));
-  expect(await seen).toHaveLength(2);
+const never = 2 ** 30;
+
+test("a reader that follows is woken by what its own process appends, and by what another replica does", async () => {
+  const one = await openLog(undefined, never);
+  const other = await openLog(one.options, never);
+  for (const [reader, afterPosition] of [
+    [one, 0n],
+    [other, 2n],
+  ] as const) {
+    const seen: bigint[] = [];
+    const reading = (async () => {
+      for await (const { event } of reader.client.read({ afterPosition, follow: true, limit: 2 }, await asService()))
+        seen.push(event!.position);
+    })();
+    await one.database.transaction((tx) => count(one.log, tx, 1));
+    await eventually(() => expect(seen).toHaveLength(1));
+    await one.database.transaction((tx) => count(one.log, tx, 2));
+    await reading;
+  }
 });
 
-test("a follower goes on when its database was away", async () => {
-  const { database, log, client } = await openLog();
-  const seen = Array.fromAsync(client.read({ follow: true, limit: 2 }, await asService()));
-  await database.transaction((tx) => count(log, tx, 1));
-  await sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'listen'`.execute(
-    database.db,
-  );
-  await database.transaction((tx) => count(log, tx, 2));
-  expect(await seen).toHaveLength(2);
+test("a follower whose connection was lost listens again, and has missed nothing", async () => {
+  const one = await openLog(undefined, never);
+  const other = await openLog(one.options, never);
+  const seen: bigint[] = [];
+  const reading = (async () => {
+    for await (const { event } of other.client.read({ follow: true, limit: 3 }, await asService())) seen.push(event!.position);
+  })();
+  const append = (number: number) => one.database.transaction((tx) => count(one.log, tx, number));
+  await append(1);
+  await eventually(() => expect(seen).toEqual([1n]));
+  await eventually(async () => {
+    const { rows } = await sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+      WHERE datname = current_database() AND application_name = 'counter-listen'`.execute(one.database.db);
+    expect(rows).toHaveLength(1);
+  });
+  await append(2);
+  await eventually(() => expect(seen).toEqual([1n, 2n])); // when it listens again
+  await append(3);
+  await reading;
 });
 
 test("what was trimmed, and what is not there yet, is OUT_OF_RANGE", async () => {

@@ -14,26 +14,32 @@ import { type AnyDatabase, onCommit } from "./database.ts";
 
 /** Events that are read at once. */
 const batchSize = 200;
-/** How often readers look for events that nobody woke them for. */
-const pollMs = 1_000;
+/** Events that are deleted at once. */
+const trimSlice = 10_000;
+/** How often readers look for events that nobody woke them for, and how long to wait before a connection is tried again. Default of `pollMs`. */
+const defaultPollMs = 1_000;
+/** Time to connect, and to close. */
+const connectMs = 5_000;
 /** The least time between two notifications of other replicas: those of commits in between are one. */
 const notifyMs = 5;
 const channel = "event_log";
 
 const fail = createFail(ErrorReasonSchema);
 
+/** An event that is to be appended; its type is its payload's. */
+export interface NewEvent<Desc extends DescMessage> {
+  readonly subject: string;
+  readonly payload: MessageInitShape<Desc>;
+}
+
 /** The event log of a service, in its database. */
 export interface EventLog {
   /**
    * Appends events, as the last statement of the transaction that makes them true: from here to
    * the commit all others that append wait, so that positions have the order of the commits and no
-   * gaps. An event's type is its payload's.
+   * gaps.
    */
-  append<Desc extends DescMessage>(
-    tx: QueryExecutorProvider,
-    schema: Desc,
-    events: readonly { readonly subject: string; readonly payload: MessageInitShape<Desc> }[],
-  ): Promise<void>;
+  append<Desc extends DescMessage>(tx: QueryExecutorProvider, schema: Desc, events: readonly NewEvent<Desc>[]): Promise<void>;
   /** Serves the log. */
   readonly handlers: ServiceImpl<typeof EventLogService>;
   /** Ends its connection, and the streams of its readers with it. */
@@ -63,7 +69,10 @@ export async function createEventLogTables(db: QueryExecutorProvider): Promise<v
  * process and, over a connection that listens, of other replicas; what that misses, because the
  * connection was lost, they see a second later.
  */
-export function openEventLog(database: AnyDatabase, { source, log }: { source: string; log: Logger }): EventLog {
+export function openEventLog(
+  database: AnyDatabase,
+  { source, pollMs = defaultPollMs, log }: { readonly source: string; readonly pollMs?: number; readonly log: Logger },
+): EventLog {
   const { db } = database;
   const closed = new AbortController();
   let appended = Promise.withResolvers<void>();
@@ -112,19 +121,12 @@ export function openEventLog(database: AnyDatabase, { source, log }: { source: s
 
   return {
     async append(tx, schema, events) {
-      if (events.length === 0) return;
-      const rows = events.map(({ subject, payload }) => ({ subject, bytes: toBinary(schema, create(schema, payload)) }));
-      await sql`
-        WITH head AS (UPDATE event_log_head SET position = position + ${rows.length} RETURNING position)
-        INSERT INTO event_log (position, event_id, type, subject, payload)
-        SELECT head.position - ${rows.length} + row, event_id, ${schema.typeName}, subject, payload
-        FROM head, unnest(${rows.map(() => createId())}::uuid[], ${rows.map(({ subject }) => subject)}::text[],
-          ${rows.map(({ bytes }) => Buffer.from(bytes))}::bytea[]) WITH ORDINALITY AS event (event_id, subject, payload, row)`.execute(tx);
-      onCommit(tx, onAppended);
+      await appendEvents(tx, schema, events);
+      if (events.length > 0) onCommit(tx, onAppended);
     },
     handlers: {
       async *read({ afterPosition, limit, follow }, { signal }) {
-        listening ??= detach(() => listen(database.url, wake, closed.signal, log));
+        listening ??= detach(() => listen({ url: database.url, name: `${source}-listen`, onNotified: wake, signal: closed.signal, log }));
         let position = afterPosition;
         for (let left = limit === 0 ? Number.POSITIVE_INFINITY : limit; left > 0; ) {
           const more = appended.promise; // taken before reading: what is appended meanwhile wakes us
@@ -147,23 +149,55 @@ export function openEventLog(database: AnyDatabase, { source, log }: { source: s
   };
 }
 
+/** Appends events as the log's append() does, but wakes no reader: they see them within a second. For migrations and tools. */
+export async function appendEvents<Desc extends DescMessage>(
+  tx: QueryExecutorProvider,
+  schema: Desc,
+  events: readonly NewEvent<Desc>[],
+): Promise<void> {
+  if (events.length === 0) return;
+  const rows = events.map(({ subject, payload }) => ({ subject, bytes: toBinary(schema, create(schema, payload)) }));
+  await sql`
+    WITH head AS (UPDATE event_log_head SET position = position + ${rows.length} RETURNING position)
+    INSERT INTO event_log (position, event_id, type, subject, payload)
+    SELECT head.position - ${rows.length} + row, event_id, ${schema.typeName}, subject, payload
+    FROM head, unnest(${rows.map(() => createId())}::uuid[], ${rows.map(({ subject }) => subject)}::text[],
+      ${rows.map(({ bytes }) => Buffer.from(bytes))}::bytea[]) WITH ORDINALITY AS event (event_id, subject, payload, row)`.execute(tx);
+}
+
 /** Deletes events that are older, in the server's time; returns the position of the last that is deleted. */
-export async function trimEventLog(database: AnyDatabase, olderThanMs: number): Promise<bigint> {
-  return database.transaction(async (tx) => {
-    const { rows } = await sql<{ trimmed_position: bigint }>`
-      UPDATE event_log_head SET trimmed_position = greatest(trimmed_position, coalesce(
-        (SELECT max(position) FROM event_log WHERE time < now() - ${olderThanMs} * interval '1 millisecond'), 0))
-      RETURNING trimmed_position`.execute(tx);
-    const trimmed = rows[0]?.trimmed_position ?? 0n;
-    await sql`DELETE FROM event_log WHERE position <= ${trimmed}`.execute(tx);
-    return trimmed;
-  });
+export async function trimEventLog({ db }: AnyDatabase, olderThanMs: number): Promise<bigint> {
+  const { rows: old } = await sql<{ position: bigint | null }>`
+    SELECT max(position) AS position FROM event_log WHERE time < now() - ${olderThanMs} * interval '1 millisecond'`.execute(db);
+  const { rows } = await sql<{ trimmed_position: bigint }>`UPDATE event_log_head
+    SET trimmed_position = greatest(trimmed_position, ${old[0]?.position ?? 0n}) RETURNING trimmed_position`.execute(db);
+  const trimmed = rows[0]?.trimmed_position ?? 0n;
+  // Apart from the head, for which all that append wait, and in slices, each of which a statement's time is enough for.
+  for (let deleted = 1n; deleted > 0n; ) {
+    const result = await sql`DELETE FROM event_log WHERE position IN
+      (SELECT position FROM event_log WHERE position <= ${trimmed} ORDER BY position LIMIT ${trimSlice})`.execute(db);
+    deleted = result.numAffectedRows ?? 0n;
+  }
+  return trimmed;
 }
 
 /** Keeps a connection that listens until the signal fires. */
-async function listen(url: string, onNotified: () => void, signal: AbortSignal, log: Logger): Promise<void> {
+async function listen(options: {
+  readonly url: string;
+  readonly name: string;
+  readonly onNotified: () => void;
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+}): Promise<void> {
+  const { url, name, onNotified, signal, log } = options;
   while (!signal.aborted) {
-    const client = new Client({ connectionString: url, application_name: "listen" });
+    const client = new Client({
+      connectionString: url,
+      application_name: name,
+      connectionTimeoutMillis: connectMs,
+      query_timeout: connectMs,
+      keepAlive: true,
+    });
     const lost = Promise.withResolvers<void>();
     const end = (): void => lost.resolve();
     client.on("error", end).on("end", end).on("notification", onNotified);
@@ -177,7 +211,10 @@ async function listen(url: string, onNotified: () => void, signal: AbortSignal, 
       log.debug({ err: error }, "cannot listen for events; trying again");
     }
     signal.removeEventListener("abort", end);
-    await client.end().catch(() => {});
-    await delay(pollMs, undefined, { signal }).catch(() => {});
+    // A server that does not answer does not say goodbye either.
+    const bounded = new AbortController();
+    await Promise.race([client.end().catch(() => {}), delay(connectMs, undefined, { signal: bounded.signal }).catch(() => {})]);
+    bounded.abort();
+    await delay(defaultPollMs, undefined, { signal }).catch(() => {});
   }
 }

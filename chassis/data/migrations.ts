@@ -48,7 +48,7 @@ export async function loadMigrations(folder: URL): Promise<NumberedMigration[]> 
  * needs newer code.
  */
 export async function migrate(options: DatabaseOptions, migrations: readonly NumberedMigration[], log: Logger): Promise<void> {
-  const database = openDatabase<unknown>({ ...options, poolSize: 1 });
+  const database = openDatabase<unknown>({ ...options, poolSize: 1, statementTimeoutMs: 0 });
   try {
     for (let done = -1; done < migrations.length; ) {
       try {
@@ -69,7 +69,6 @@ function step(database: Database<unknown>, migrations: readonly NumberedMigratio
   return database.transaction(async (tx) => {
     // Held to the end of the transaction, which a frozen process does not outlive by much.
     await sql`SELECT pg_advisory_xact_lock(${migrationLock})`.execute(tx);
-    await sql`SET LOCAL statement_timeout = 0`.execute(tx);
     await sql`CREATE TABLE IF NOT EXISTS migration (
       number int PRIMARY KEY,
       name text NOT NULL,

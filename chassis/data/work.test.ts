@@ -6,7 +6,7 @@ import { startChild } from "../testing/child.ts";
 import { createTestDatabase } from "../testing/database.ts";
 import { eventually } from "../testing/eventually.ts";
 import { type Database, openDatabase } from "./database.ts";
-import { addWorkColumns, firstLease, startWork, type Worker, type WorkOptions } from "./work.ts";
+import { addWorkColumns, startWork, type Worker, type WorkOptions } from "./work.ts";
 
 interface Jobs {
   job: { job_id: string; handled: number; due_at: Date | null; attempt: number; leased_until: Date | null };
@@ -126,14 +126,21 @@ test("a lease is renewed while its row is worked on, and its signal fires when i
 test("what fails is tried again later", async () => {
   const { database } = await openJobs();
   let tried = 0;
+  const waits: number[] = [];
   work(database, {
     async handle(lease) {
+      const { rows } = await sql<{ waited: number }>`
+        SELECT extract(epoch FROM now() - due_at)::float8 AS waited FROM job`.execute(database.db);
+      waits.push(rows[0]!.waited);
       if (++tried < 3) throw new Error("not yet");
       await finish(database, lease);
     },
   });
+  const startedMs = performance.now();
   await addDue(database, 1);
   await eventually(async () => expect(await jobsOf(database)).toMatchObject([{ handled: 1, attempt: 3, due_at: null }]));
+  expect(performance.now() - startedMs).toBeGreaterThan(250 + 500); // half of the first waits, 0.5 s and 1 s
+  expect(Math.min(...waits)).toBeGreaterThanOrEqual(0); // never before it was due
 });
 
 test("a worker that stops gives its leases back, so that another goes on at once", async () => {
@@ -161,7 +168,7 @@ test("a row that was made with its first lease is worked on at once, and by nobo
   const otherWorker = work(open(), { handle: async ({ key }) => void other.push(key) });
   await database.db
     .insertInto("job")
-    .values({ job_id: "mine", handled: 0, ...firstLease(600_000) })
+    .values({ job_id: "mine", handled: 0, ...worker.firstLease() })
     .execute();
   otherWorker.wake();
   worker.run("mine");
@@ -172,6 +179,44 @@ test("a row that was made with its first lease is worked on at once, and by nobo
 test("rows are not claimed before they are due", async () => {
   const { database } = await openJobs();
   await sql`INSERT INTO job (job_id, due_at) VALUES ('later', now() + interval '1 hour'), ('now', now())`.execute(database.db);
-  work(database);
+  const worker = work(database);
   await eventually(async () => expect((await jobsOf(database)).map(({ handled }) => handled)).toEqual([0, 1]));
+  await worker.stop();
+  expect((await jobsOf(database)).map(({ handled, attempt }) => [handled, attempt])).toEqual([
+    [0, 0],
+    [1, 1],
+  ]);
+});
+
+test("a worker claims its own rows alone, where it says which", async () => {
+  const { database } = await openJobs();
+  await addDue(database, 3);
+  const worker = work(database, { only: ["job-2"] });
+  await eventually(async () => expect((await jobsOf(database)).map(({ handled }) => handled)).toEqual([0, 1, 0]));
+  await worker.stop();
+  expect((await jobsOf(database)).map(({ attempt }) => attempt)).toEqual([0, 1, 0]);
+});
+
+test("a database that does not answer fires the signal when the lease has run out", async () => {
+  const { database } = await openJobs();
+  const claimed = Promise.withResolvers<void>();
+  const lost = Promise.withResolvers<void>();
+  work(database, {
+    leaseMs: 400,
+    async handle({ signal }) {
+      claimed.resolve();
+      signal.addEventListener("abort", () => lost.resolve());
+      await lost.promise;
+    },
+  });
+  await addDue(database, 1);
+  await claimed.promise;
+  const unlock = Promise.withResolvers<void>();
+  const holding = database.transaction(async (tx) => {
+    await sql`SELECT 1 FROM job FOR UPDATE`.execute(tx); // so that no renewal comes through
+    await unlock.promise;
+  });
+  await lost.promise;
+  unlock.resolve();
+  await holding;
 });

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { type QueryExecutorProvider, sql } from "kysely";
+import { type QueryExecutorProvider, type RawBuilder, sql } from "kysely";
 import type { Logger } from "pino";
 import { detach } from "../rpc/current-call.ts";
 import type { AnyDatabase } from "./database.ts";
@@ -8,7 +8,7 @@ import type { AnyDatabase } from "./database.ts";
 const defaultLeaseMs = 5_000;
 /** How often a worker looks for rows that are due; a row that was just made is started by wake() or run(). */
 const pollMs = 1_000;
-/** How long a row waits after its first failure; twice as long after each further one, by chance between half of it and all. */
+/** How long a row waits after its first failure; twice as long after each further one in a row, by chance between half of it and all. */
 const retryMs = { first: 500, atMost: 60_000 };
 
 /** A row that this worker holds. */
@@ -24,8 +24,10 @@ export interface WorkOptions {
   readonly database: AnyDatabase;
   /** The table, which has the columns of addWorkColumns(). */
   readonly table: string;
-  /** Its primary key, of type text. */
+  /** Its primary key, one column of type text or uuid. */
   readonly key: string;
+  /** The keys of the rows that are claimed. Default: all. */
+  readonly only?: readonly string[];
   /** Rows that are worked on at once. Default: 4. */
   readonly concurrency?: number;
   readonly leaseMs?: number;
@@ -40,7 +42,9 @@ export interface WorkOptions {
 
 /** Works through the rows of a table until it is stopped. */
 export interface Worker {
-  /** Works on a row whose first lease the transaction that made it took (`firstLease`), at once. */
+  /** The columns of a row with which the transaction that makes it takes its first lease, for run(). */
+  firstLease(): { attempt: number; due_at: RawBuilder<Date>; leased_until: RawBuilder<Date> };
+  /** Works on such a row at once, however many others are worked on. */
   run(key: string): void;
   /** Looks for rows that are due, at once. */
   wake(): void;
@@ -53,13 +57,9 @@ export async function addWorkColumns(db: QueryExecutorProvider, table: string): 
   await sql`ALTER TABLE ${sql.table(table)}
     ADD COLUMN due_at timestamptz,
     ADD COLUMN attempt int NOT NULL DEFAULT 0,
+    ADD COLUMN failures int NOT NULL DEFAULT 0,
     ADD COLUMN leased_until timestamptz`.execute(db);
   await sql`CREATE INDEX ${sql.raw(`${table}_due`)} ON ${sql.table(table)} (due_at) WHERE due_at IS NOT NULL`.execute(db);
-}
-
-/** The columns of a row that is made and, by the same process, run() at once. */
-export function firstLease(leaseMs = defaultLeaseMs) {
-  return { attempt: 1, due_at: sql<Date>`now()`, leased_until: sql<Date>`now() + ${intervalOf(leaseMs)}` };
 }
 
 /**
@@ -68,66 +68,80 @@ export function firstLease(leaseMs = defaultLeaseMs) {
  * has run out. All times are the database's.
  */
 export function startWork(options: WorkOptions): Worker {
-  const { table, key, concurrency = 4, leaseMs = defaultLeaseMs, log, handle } = options;
+  const { table, key, only, concurrency = 4, leaseMs = defaultLeaseMs, log, handle } = options;
   const { db } = options.database;
   const [tableRef, keyRef] = [sql.table(table), sql.ref(key)];
+  const isOurs = only === undefined ? sql`true` : sql`${keyRef} = ANY(${only})`;
+  const leaseEnd = sql<Date>`now() + ${intervalOf(leaseMs)}`;
   const running = new Set<Promise<void>>();
   const stopped = new AbortController();
   let woken = Promise.withResolvers<void>();
   const wake = (): void => woken.resolve();
 
-  async function claim(limit: number): Promise<{ key: string; attempt: number }[]> {
-    const { rows } = await sql<{ key: string; attempt: number }>`
-      UPDATE ${tableRef} SET attempt = attempt + 1, leased_until = now() + ${intervalOf(leaseMs)}
-      WHERE ${keyRef} IN (
-        SELECT ${keyRef} FROM ${tableRef} WHERE due_at <= now() AND (leased_until IS NULL OR leased_until < now())
+  async function claim(limit: number): Promise<Held[]> {
+    const claimedMs = performance.now();
+    const { rows } = await sql<{ key: string; attempt: number; failures: number }>`
+      WITH due AS MATERIALIZED (
+        SELECT ${keyRef} AS key FROM ${tableRef}
+        WHERE due_at <= now() AND (leased_until IS NULL OR leased_until < now()) AND ${isOurs}
         ORDER BY due_at LIMIT ${limit} FOR UPDATE SKIP LOCKED)
-      RETURNING ${keyRef} AS key, attempt`.execute(db);
-    return rows;
+      UPDATE ${tableRef} SET attempt = attempt + 1, leased_until = ${leaseEnd}
+      FROM due WHERE ${keyRef} = due.key RETURNING due.key, attempt, failures`.execute(db);
+    return rows.map((row) => ({ ...row, claimedMs }));
   }
 
   /** Changes what is still ours; returns whether it is. */
-  async function update(held: { key: string; attempt: number }, change: ReturnType<typeof sql>): Promise<boolean> {
-    const result = await sql`UPDATE ${tableRef} SET ${change} WHERE ${keyRef} = ${held.key} AND attempt = ${held.attempt}`.execute(db);
+  async function update({ key: rowKey, attempt }: Held, change: RawBuilder<unknown>): Promise<boolean> {
+    const result = await sql`UPDATE ${tableRef} SET ${change} WHERE ${keyRef} = ${rowKey} AND attempt = ${attempt}`.execute(db);
     return result.numAffectedRows === 1n;
   }
 
-  async function work(held: { key: string; attempt: number }): Promise<void> {
+  async function work(held: Held): Promise<void> {
+    const ended = new AbortController();
     const lost = new AbortController();
-    const renewing = renew(held, lost);
+    void renew(held, lost, ended.signal);
     const signal = AbortSignal.any([lost.signal, stopped.signal]);
-    let change = sql`leased_until = NULL`;
+    let change = sql`leased_until = NULL, failures = 0`;
     try {
-      await handle({ ...held, signal });
+      await handle({ key: held.key, attempt: held.attempt, signal });
     } catch (error) {
+      change = sql`leased_until = NULL`;
       if (!signal.aborted) {
-        const waitMs = Math.min(retryMs.first * 2 ** Math.min(held.attempt - 1, 30), retryMs.atMost) * (0.5 + Math.random() / 2);
+        const waitMs = Math.min(retryMs.first * 2 ** Math.min(held.failures, 30), retryMs.atMost) * (0.5 + Math.random() / 2);
         log.warn({ err: error, table, key: held.key, attempt: held.attempt, retry_ms: Math.round(waitMs) }, "work failed; trying again");
-        change = sql`leased_until = NULL, due_at = now() + ${intervalOf(waitMs)}`;
+        change = sql`leased_until = NULL, failures = failures + 1, due_at = now() + ${intervalOf(waitMs)}`;
       }
     }
-    lost.abort();
-    await renewing;
-    // Where it fails, the lease runs out.
+    ended.abort();
+    await giveBack(held, change);
+  }
+
+  /** Where it fails, the lease runs out. */
+  async function giveBack(held: Held, change = sql`leased_until = NULL`): Promise<void> {
     await update(held, change).catch((error: unknown) => log.warn({ err: error, table, key: held.key }, "a lease was not given back"));
   }
 
-  async function renew(held: { key: string; attempt: number }, lost: AbortController): Promise<void> {
-    for (let validMs = performance.now() + leaseMs; ; ) {
-      await delay(leaseMs / 3, undefined, { signal: lost.signal }).catch(() => {});
-      if (lost.signal.aborted) return;
+  async function renew(held: Held, lost: AbortController, ended: AbortSignal): Promise<void> {
+    const lose = (): void => lost.abort();
+    // By a timer of its own: a database that does not answer renews no lease.
+    let timer = setTimeout(lose, held.claimedMs + leaseMs - performance.now());
+    ended.addEventListener("abort", () => clearTimeout(timer));
+    while (!ended.aborted && !lost.signal.aborted) {
+      await delay(leaseMs / 3, undefined, { signal: ended }).catch(() => {});
+      if (ended.aborted) return;
       const startedMs = performance.now();
       try {
-        if (!(await update(held, sql`leased_until = now() + ${intervalOf(leaseMs)}`))) return lost.abort();
-        validMs = startedMs + leaseMs;
+        const isOurs = await update(held, sql`leased_until = ${leaseEnd}`);
+        clearTimeout(timer);
+        if (!isOurs) lose();
+        else if (!ended.aborted) timer = setTimeout(lose, startedMs + leaseMs - performance.now());
       } catch (error) {
         log.warn({ err: error, table, key: held.key }, "a lease was not renewed");
       }
-      if (performance.now() > validMs) return lost.abort();
     }
   }
 
-  function start(held: { key: string; attempt: number }): void {
+  function start(held: Held): void {
     const done = detach(() => work(held)).finally(() => {
       running.delete(done);
       wake();
@@ -140,7 +154,8 @@ export function startWork(options: WorkOptions): Worker {
       woken = Promise.withResolvers();
       const free = concurrency - running.size;
       const claimed = free <= 0 ? [] : await claim(free).catch(logged);
-      for (const held of claimed) start(held);
+      if (stopped.signal.aborted) await Promise.all(claimed.map((held) => giveBack(held)));
+      else for (const held of claimed) start(held);
       await woken.promise;
     }
   }
@@ -153,8 +168,9 @@ export function startWork(options: WorkOptions): Worker {
   const polling = setInterval(wake, pollMs);
   const looping = loop();
   return {
+    firstLease: () => ({ attempt: 1, due_at: sql<Date>`now()`, leased_until: leaseEnd }),
     run(rowKey) {
-      if (!stopped.signal.aborted) start({ key: rowKey, attempt: 1 });
+      if (!stopped.signal.aborted) start({ key: rowKey, attempt: 1, failures: 0, claimedMs: performance.now() });
     },
     wake,
     async stop() {
@@ -167,6 +183,14 @@ export function startWork(options: WorkOptions): Worker {
   };
 }
 
-function intervalOf(ms: number) {
+/** A row that this worker has claimed, and when it asked for it. */
+interface Held {
+  readonly key: string;
+  readonly attempt: number;
+  readonly failures: number;
+  readonly claimedMs: number;
+}
+
+function intervalOf(ms: number): RawBuilder<unknown> {
   return sql`${ms} * interval '1 millisecond'`;
 }

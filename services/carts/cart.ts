@@ -3,9 +3,9 @@ import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { type CartSchema, ErrorReason } from "@parley/gen/parley/carts/v1/carts_pb.js";
 import { type Product, ProductState } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
 import { fail } from "./errors.ts";
-import type { StoredCart, StoredLine } from "./store.ts";
+import type { StoredCart, StoredLine, StoredRequest } from "./store.ts";
 
-export const limits = { lines: 100, ofProduct: 99 };
+const limits = { lines: 100, ofProduct: 99 };
 
 type Money = StoredLine["priceWhenAdded"];
 type Sold = Product & { price: NonNullable<Product["price"]> };
@@ -17,11 +17,17 @@ export function assertSold(product: Product | undefined, productId: string): Sol
   return product;
 }
 
-/** Throws `TOO_MANY_OF_PRODUCT` and, where it would be a new line, `TOO_MANY_LINES`. */
-export function assertRoom({ quantity, productId, otherLines }: { quantity: number; productId: string; otherLines: number }): void {
+/** Throws `TOO_MANY_OF_PRODUCT` and, where it would be one line more than there are, `TOO_MANY_LINES`. */
+export function assertRoom({ productId, quantity }: StoredLine, otherLines: number): void {
   if (quantity > limits.ofProduct)
     throw fail(ErrorReason.TOO_MANY_OF_PRODUCT, `a cart holds at most ${limits.ofProduct} of a product`, { productId });
   if (otherLines >= limits.lines) throw fail(ErrorReason.TOO_MANY_LINES, `a cart has at most ${limits.lines} lines: remove one first`);
+}
+
+/** Throws `REQUEST_MISMATCH` where a request's id was used for another one. */
+export function assertSameRequest(before: StoredRequest, request: StoredRequest): void {
+  if (before.productId === request.productId && before.quantity === request.quantity) return;
+  throw fail(ErrorReason.REQUEST_MISMATCH, "request_id was used with other contents before: choose another one");
 }
 
 /** Throws `ETAG_MISMATCH` where an etag is given that is not the cart's. */

@@ -3,8 +3,8 @@ import { customerIdOf } from "@parley/chassis/auth/caller.ts";
 import type { Database } from "@parley/chassis/data/database.ts";
 import type { CartsService } from "@parley/gen/parley/carts/v1/carts_pb.js";
 import type { CatalogService, Product } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
-import { assertEtag, assertRoom, assertSold, priceCart } from "./cart.ts";
-import { createStore, type Store, type Tables } from "./store.ts";
+import { assertEtag, assertRoom, assertSameRequest, assertSold, priceCart } from "./cart.ts";
+import { createStore, type Store, type StoredLine, type Tables } from "./store.ts";
 
 export function createHandlers({
   database,
@@ -20,19 +20,27 @@ export function createHandlers({
     return { cart: priceCart(customerId, cart, await listProducts(cart.lines.map(({ productId }) => productId))) };
   }
 
+  async function findProduct(productId: string): Promise<Product | undefined> {
+    const [product] = await listProducts([productId]);
+    return product;
+  }
+
   async function listProducts(productIds: string[]): Promise<Product[]> {
     return productIds.length === 0 ? [] : (await catalog.batchGetProducts({ productIds })).products;
   }
 
-  /** Changes a cart while nobody else does; `work` returns whether it did. */
-  async function change(cart: { customerId: string; etag: string; requestId?: string }, work: (store: Store) => Promise<boolean>) {
-    const { customerId, requestId } = cart;
+  /** Changes a cart while nobody else does, unless it already is as it was asked for; that makes repeats safe, with an etag too. */
+  async function change(
+    { customerId, etag }: { customerId: string; etag: string },
+    { isDone, work }: { isDone: (store: Store) => Promise<boolean>; work: (store: Store) => Promise<void> },
+  ) {
     await database.transaction(async (tx) => {
       const inTx = createStore(tx);
-      const { etag, recentRequestIds } = await inTx.lock(customerId);
-      if (requestId !== undefined && recentRequestIds.includes(requestId)) return; // a repeat
-      assertEtag(etag, cart.etag);
-      if (await work(inTx)) await inTx.touch(customerId, requestId);
+      const current = await inTx.lock(customerId);
+      if (await isDone(inTx)) return;
+      assertEtag(current, etag);
+      await work(inTx);
+      await inTx.touch(customerId);
     });
     return cartOf(customerId);
   }
@@ -42,38 +50,61 @@ export function createHandlers({
 
     async addItem({ productId, quantity, requestId, etag, customerId: named }, context) {
       const customerId = customerIdOf(context, named);
-      const [found] = await listProducts([productId]);
-      const { price } = assertSold(found, productId);
-      return change({ customerId, etag, requestId: requestId.toLowerCase() }, async (inTx) => {
-        const line = await inTx.findLine(customerId, productId);
-        const sum = quantity + (line?.quantity ?? 0);
-        assertRoom({ quantity: sum, productId, otherLines: line === undefined ? await inTx.countLines(customerId) : 0 });
-        await inTx.saveLine(customerId, { productId, quantity: sum, priceWhenAdded: price });
-        return true;
-      });
+      const isRepeat = async (inTx: Store): Promise<boolean> => {
+        const before = await inTx.findRequest(customerId, requestId);
+        if (before !== undefined) assertSameRequest(before, { productId, quantity });
+        return before !== undefined;
+      };
+      if (await isRepeat(store)) return cartOf(customerId);
+      const { price } = assertSold(await findProduct(productId), productId);
+      return change(
+        { customerId, etag },
+        {
+          isDone: isRepeat,
+          async work(inTx) {
+            await inTx.saveRequest(customerId, requestId, { productId, quantity });
+            const line = await inTx.findLine(customerId, productId);
+            await saveLine(inTx, customerId, { productId, quantity: quantity + (line?.quantity ?? 0), priceWhenAdded: price });
+          },
+        },
+      );
     },
 
     async setItemQuantity({ productId, quantity, etag, customerId: named }, context) {
       const customerId = customerIdOf(context, named);
-      const [found] = await listProducts([productId]);
-      const { price } = assertSold(found, productId);
-      return change({ customerId, etag }, async (inTx) => {
-        const line = await inTx.findLine(customerId, productId);
-        if (line?.quantity === quantity) return false;
-        assertRoom({ quantity, productId, otherLines: line === undefined ? await inTx.countLines(customerId) : 0 });
-        await inTx.saveLine(customerId, { productId, quantity, priceWhenAdded: price });
-        return true;
-      });
+      const { price } = assertSold(await findProduct(productId), productId);
+      return change(
+        { customerId, etag },
+        {
+          isDone: async (inTx) => (await inTx.findLine(customerId, productId))?.quantity === quantity,
+          work: (inTx) => saveLine(inTx, customerId, { productId, quantity, priceWhenAdded: price }),
+        },
+      );
     },
 
     async removeItem({ productId, etag, customerId: named }, context) {
       const customerId = customerIdOf(context, named);
-      return change({ customerId, etag }, (inTx) => inTx.removeLines(customerId, productId));
+      return change(
+        { customerId, etag },
+        {
+          isDone: async (inTx) => (await inTx.findLine(customerId, productId)) === undefined,
+          work: (inTx) => inTx.removeLines(customerId, productId),
+        },
+      );
     },
 
     async clearCart({ etag, customerId: named }, context) {
       const customerId = customerIdOf(context, named);
-      return change({ customerId, etag }, (inTx) => inTx.removeLines(customerId));
+      return change(
+        { customerId, etag },
+        { isDone: async (inTx) => (await inTx.countLines(customerId)) === 0, work: (inTx) => inTx.removeLines(customerId) },
+      );
     },
   };
+}
+
+async function saveLine(store: Store, customerId: string, line: StoredLine): Promise<void> {
+  const isNew = (await store.findLine(customerId, line.productId)) === undefined;
+  assertRoom(line, isNew ? await store.countLines(customerId) : 0);
+  await store.saveLine(customerId, line);
 }

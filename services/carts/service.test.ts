@@ -38,7 +38,7 @@ async function openCarts() {
   const get = async (as = alice) => (await client.getCart({}, as)).cart!;
   const contentsOf = ({ lines }: { lines: { productId: string; quantity: number }[] }) =>
     Object.fromEntries(lines.map((line) => [line.productId, line.quantity]));
-  return { client, alice, add, get, contentsOf, prices, archived };
+  return { database, client, alice, add, get, contentsOf, prices, archived };
 }
 
 async function reasonOf(call: Promise<unknown>) {
@@ -175,7 +175,56 @@ test("an edit with the etag of a cart that was changed since is refused", async 
   ])
     expect(await reasonOf(call())).toEqual([Code.Aborted, "ETAG_MISMATCH"]);
   expect(await get()).toEqual(after);
-  await client.removeItem({ productId: "lamp", etag: after.etag }, alice);
+});
+
+test("an edit with an etag that is sent twice has the same answer twice", async () => {
+  const { client, alice, add } = await openCarts();
+  await add("bowl");
+  const { etag } = await add("lamp");
+  const requestId = randomUUID();
+  const edits = [
+    () => client.addItem({ productId: "lamp", quantity: 1, requestId, etag }, alice),
+    ({ etag }: { etag: string }) => client.setItemQuantity({ productId: "lamp", quantity: 9, etag }, alice),
+    ({ etag }: { etag: string }) => client.removeItem({ productId: "lamp", etag }, alice),
+    ({ etag }: { etag: string }) => client.clearCart({ etag }, alice),
+  ];
+  let cart = { etag };
+  for (const edit of edits) {
+    const first = await edit(cart);
+    expect(await edit(cart)).toEqual(first);
+    expect(first.cart!.etag).not.toBe(cart.etag);
+    cart = first.cart!;
+  }
+});
+
+test("an edit that changes nothing leaves the cart as it is, also one that was never changed", async () => {
+  const { client, alice, add, get } = await openCarts();
+  const before = await get();
+  expect((await client.removeItem({ productId: "lamp" }, alice)).cart).toEqual(before);
+  expect((await client.clearCart({}, alice)).cart).toEqual(before);
+  const lamp = await add("lamp", 2);
+  expect((await client.setItemQuantity({ productId: "lamp", quantity: 2 }, alice)).cart).toEqual(lamp);
+});
+
+test("a repeat of what was added is answered though the product is sold no more; other contents are refused", async () => {
+  const { client, alice, add, archived } = await openCarts();
+  const requestId = randomUUID();
+  const { etag } = await add("lamp", 2, requestId);
+  archived.add("lamp");
+  expect((await add("lamp", 2, requestId)).etag).toBe(etag);
+  for (const other of [
+    { productId: "lamp", quantity: 3 },
+    { productId: "bowl", quantity: 2 },
+  ])
+    expect(await reasonOf(client.addItem({ ...other, requestId }, alice))).toEqual([Code.AlreadyExists, "REQUEST_MISMATCH"]);
+});
+
+test("the last 50 requests of a cart are remembered", async () => {
+  const { database, add } = await openCarts();
+  const ids = Array.from({ length: 55 }, () => randomUUID());
+  for (const requestId of ids) await add("lamp", 1, requestId);
+  const rows = await database.db.selectFrom("cart_request").select("request_id").execute();
+  expect(rows.map(({ request_id: id }) => id).toSorted()).toEqual(ids.slice(5).toSorted());
 });
 
 test("an etag never returns, though the contents do", async () => {

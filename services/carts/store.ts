@@ -1,16 +1,20 @@
-import { type Generated, type Kysely, type Selectable, sql } from "kysely";
+import { type Generated, type GeneratedAlways, type Kysely, type Selectable, sql } from "kysely";
 
 /** How many of the last requests of a cart are remembered, to tell repeats. */
 const rememberedRequests = 50;
 
 export interface Tables {
-  cart: {
-    customer_id: string;
-    revision: Generated<bigint>;
-    recent_request_ids: Generated<string[]>;
-    update_time: Generated<Date>;
-  };
+  cart: { customer_id: string; revision: Generated<bigint>; update_time: Date | null };
   cart_line: LineTable;
+  cart_request: RequestTable;
+}
+
+interface RequestTable {
+  customer_id: string;
+  request_id: string;
+  product_id: string;
+  quantity: number;
+  number: GeneratedAlways<bigint>;
 }
 
 interface LineTable {
@@ -29,6 +33,12 @@ export interface StoredLine {
   readonly priceWhenAdded: { readonly currencyCode: string; readonly minorUnits: bigint };
 }
 
+/** A request to add to a cart. */
+export interface StoredRequest {
+  readonly productId: string;
+  readonly quantity: number;
+}
+
 export interface StoredCart {
   readonly etag: string;
   /** Undefined: it never changed. */
@@ -39,19 +49,19 @@ export interface StoredCart {
 /** The carts in their database, or in one of its transactions. */
 export interface Store {
   getCart(customerId: string): Promise<StoredCart>;
-  /** Returns the cart's revision, made if need be, which changes for nobody else until the transaction ends. */
-  lock(customerId: string): Promise<{ etag: string; recentRequestIds: readonly string[] }>;
+  /** Returns the cart's etag; the cart, made if need be, changes for nobody else until the transaction ends. */
+  lock(customerId: string): Promise<string>;
+  findRequest(customerId: string, requestId: string): Promise<StoredRequest | undefined>;
+  /** Remembers a request, and forgets those that came before the last 50. */
+  saveRequest(customerId: string, requestId: string, request: StoredRequest): Promise<void>;
   findLine(customerId: string, productId: string): Promise<StoredLine | undefined>;
   countLines(customerId: string): Promise<number>;
   saveLine(customerId: string, line: StoredLine): Promise<void>;
-  /** Removes a line or, without a product, all; returns whether there was one. */
-  removeLines(customerId: string, productId?: string): Promise<boolean>;
-  /** Gives the cart a new etag, and remembers the request. */
-  touch(customerId: string, requestId?: string): Promise<void>;
+  /** Removes a line or, without a product, all. */
+  removeLines(customerId: string, productId?: string): Promise<void>;
+  /** Gives the cart a new etag. */
+  touch(customerId: string): Promise<void>;
 }
-
-/** The etag of a cart that never changed; revisions begin with 1. */
-const noRevision = "0";
 
 export function createStore(db: Kysely<Tables>): Store {
   return {
@@ -70,20 +80,39 @@ export function createStore(db: Kysely<Tables>): Store {
           ? []
           : { productId, quantity, priceWhenAdded: { currencyCode, minorUnits } },
       );
-      return { etag: String(rows[0]?.revision ?? noRevision), updateTime: rows[0]?.update_time, lines };
+      return { etag: String(rows[0]?.revision ?? 0n), updateTime: rows[0]?.update_time ?? undefined, lines };
     },
 
     async lock(customerId) {
-      const { rows } = await sql<{ revision: bigint; recent_request_ids: string[] }>`
-        SELECT revision, recent_request_ids FROM cart WHERE customer_id = ${customerId} FOR UPDATE`.execute(db);
-      const [row] = rows;
-      if (row !== undefined) return { etag: String(row.revision), recentRequestIds: row.recent_request_ids };
-      const made = await db
-        .insertInto("cart")
-        .values({ customer_id: customerId })
-        .onConflict((conflict) => conflict.doNothing())
+      await sql`INSERT INTO cart (customer_id) VALUES (${customerId}) ON CONFLICT DO NOTHING`.execute(db);
+      const { revision } = await db
+        .selectFrom("cart")
+        .select("revision")
+        .where("customer_id", "=", customerId)
+        .forUpdate()
+        .executeTakeFirstOrThrow();
+      return String(revision);
+    },
+
+    async findRequest(customerId, requestId) {
+      const row = await db
+        .selectFrom("cart_request")
+        .select(["product_id", "quantity"])
+        .where("customer_id", "=", customerId)
+        .where("request_id", "=", requestId)
         .executeTakeFirst();
-      return made.numInsertedOrUpdatedRows === 1n ? { etag: noRevision, recentRequestIds: [] } : this.lock(customerId);
+      return row && { productId: row.product_id, quantity: row.quantity };
+    },
+
+    async saveRequest(customerId, requestId, { productId, quantity }) {
+      await db
+        .insertInto("cart_request")
+        .values({ customer_id: customerId, request_id: requestId, product_id: productId, quantity })
+        .execute();
+      await sql`DELETE FROM cart_request WHERE customer_id = ${customerId} AND number <=
+        (SELECT number FROM cart_request WHERE customer_id = ${customerId} ORDER BY number DESC OFFSET ${rememberedRequests} LIMIT 1)`.execute(
+        db,
+      );
     },
 
     async findLine(customerId, productId) {
@@ -122,18 +151,13 @@ export function createStore(db: Kysely<Tables>): Store {
     async removeLines(customerId, productId) {
       let query = db.deleteFrom("cart_line").where("customer_id", "=", customerId);
       if (productId !== undefined) query = query.where("product_id", "=", productId);
-      return (await query.executeTakeFirst()).numDeletedRows > 0n;
+      await query.execute();
     },
 
-    async touch(customerId, requestId) {
-      const remembered =
-        requestId === undefined
-          ? sql<string[]>`recent_request_ids`
-          : sql<string[]>`
-        (array_prepend(${requestId}::uuid, recent_request_ids))[1:${sql.lit(rememberedRequests)}]`;
+    async touch(customerId) {
       await db
         .updateTable("cart")
-        .set({ revision: sql`nextval('cart_revision')`, update_time: sql`now()`, recent_request_ids: remembered })
+        .set({ revision: sql`nextval('cart_revision')`, update_time: sql`now()` })
         .where("customer_id", "=", customerId)
         .execute();
     },

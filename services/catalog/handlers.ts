@@ -13,13 +13,10 @@ import {
 import { fail } from "./errors.ts";
 import { decodeListToken, decodeSearchToken, encodePageToken } from "./page-token.ts";
 import { assertEtag, changesOf, isSameProduct } from "./product.ts";
-import { createStore, type Tables } from "./store.ts";
+import { createStore, mostRanked, type Tables } from "./store.ts";
 
 /** AIP-158: what is asked for beyond the most is cut, not refused. */
 const pageSizes = { byDefault: 20, most: 100 };
-/** The most products that a search finds: ranking more takes too long, and nobody reads them. */
-const mostFound = 1_000;
-
 export function createHandlers({
   database,
   eventLog,
@@ -58,17 +55,17 @@ export function createHandlers({
 
     async searchProducts({ query, pageSize, pageToken }) {
       const { offset, isSimilar } = pageToken === "" ? { offset: 0, isSimilar: false } : decodeSearchToken(pageToken, query);
-      const size = Math.min(sizeOf(pageSize), mostFound - offset);
-      const search = { query, offset, limit: size + 1, mostFound };
+      const size = Math.min(sizeOf(pageSize), mostRanked - offset);
+      const search = { query, offset, limit: size + 1 };
       const found = isSimilar ? [] : await store.search(search);
-      const isLike = isSimilar || (offset === 0 && found.length === 0);
-      const rows = isLike ? await database.transaction((tx) => createStore(tx).searchSimilar(search)) : found;
+      const isLikeness = isSimilar || (offset === 0 && found.length === 0);
+      const rows = isLikeness ? await database.transaction((tx) => createStore(tx).searchSimilar(search)) : found;
       const next = offset + size;
-      const hasNext = rows.length > size && next < mostFound;
+      const hasNext = rows.length > size && next < mostRanked;
       return {
         products: rows.slice(0, size),
-        nextPageToken: hasNext ? encodePageToken({ query, offset: next, isSimilar: isLike }) : "",
-        isSimilar: isLike && rows.length > 0,
+        nextPageToken: hasNext ? encodePageToken({ query, offset: next, isSimilar: isLikeness }) : "",
+        isSimilar: isLikeness && rows.length > 0,
       };
     },
 
@@ -101,7 +98,9 @@ export function createHandlers({
         assertEtag(before, etag);
         if (before.state === ProductState.ARCHIVED)
           throw fail(ErrorReason.PRODUCT_IS_ARCHIVED, `${productId} is archived, and changes no more`, { productId });
-        const product = await createStore(tx).update(productId, changesOf(given, updateMask?.paths ?? []));
+        const changes = changesOf(given, updateMask?.paths ?? []);
+        if (Object.keys(changes).length === 0) return { product: before };
+        const product = await createStore(tx).update(productId, changes);
         await eventLog.append(tx, ProductUpdatedSchema, [{ subject: productId, payload: { product } }]);
         return { product };
       });

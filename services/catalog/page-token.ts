@@ -1,6 +1,7 @@
 import { ErrorReason } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
 import { z } from "zod";
 import { fail } from "./errors.ts";
+import { mostRanked } from "./store.ts";
 
 /** Text that Postgres takes: it has no NUL. */
 const text = z.string().regex(/^[^\0]*$/);
@@ -16,7 +17,7 @@ const listToken = z.object({
 export type ListToken = z.output<typeof listToken>;
 
 /** How many products a search has told, of which query. */
-const searchToken = z.object({ query: z.string(), offset: z.int().min(1).max(1_000), isSimilar: z.boolean() });
+const searchToken = z.object({ query: z.string(), offset: z.int().min(1).max(mostRanked), isSimilar: z.boolean() });
 export type SearchToken = z.output<typeof searchToken>;
 
 /** Returns a token as text, which means nothing to whoever gets it (AIP-158). */

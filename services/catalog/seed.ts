@@ -1,6 +1,5 @@
 import type { Database } from "@parley/chassis/data/database.ts";
-import { openEventLog } from "@parley/chassis/data/event-log.ts";
-import { createLogger } from "@parley/chassis/telemetry/log.ts";
+import { appendEvents } from "@parley/chassis/data/event-log.ts";
 import { ProductCreatedSchema } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
 import { createStore, type Tables } from "./store.ts";
 
@@ -17,19 +16,17 @@ export function seededId(number: number): string {
 
 /** Adds products, numbered from 1, where they are missing, with their events; always the same for a number. */
 export async function seedProducts(database: Database<Tables>, count: number): Promise<void> {
-  const eventLog = openEventLog(database, { source: "catalog", log: await createLogger("silent") });
   for (let first = 1; first <= count; first += batch) {
     const numbers = Array.from({ length: Math.min(batch, count - first + 1) }, (_, index) => first + index);
     await database.transaction(async (tx) => {
       const products = await createStore(tx).insertAll(numbers.map(productOf));
-      await eventLog.append(
+      await appendEvents(
         tx,
         ProductCreatedSchema,
         products.map((product) => ({ subject: product.productId, payload: { product } })),
       );
     });
   }
-  await eventLog.close();
 }
 
 function productOf(number: number) {

@@ -8,6 +8,7 @@ import { createTestLog, openTestServer, openTestTransport } from "@parley/chassi
 import { BadRequestSchema, ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { CatalogService, type Product, ProductOrder, ProductState } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
 import { EventLogService } from "@parley/gen/parley/events/v1/events_pb.js";
+import { sql } from "kysely";
 import { expect, onTestFinished, test } from "vitest";
 import { createHandlers } from "./handlers.ts";
 import { seededId, seedProducts } from "./seed.ts";
@@ -23,7 +24,8 @@ async function openCatalog() {
   ]);
   const transport = openTestTransport([port], [CatalogService, EventLogService]);
   const events = async () => {
-    const responses = await Array.fromAsync(createClient(EventLogService, transport).read({}, await asService()));
+    // Behind those of the products that the shop starts with.
+    const responses = await Array.fromAsync(createClient(EventLogService, transport).read({ afterPosition: 64n }, await asService()));
     return responses.map(({ event }) => [event!.type.split(".").at(-1), event!.subject]);
   };
   return { database, db: database.db, client: createClient(CatalogService, transport), staff: await asUser("bob", "staff"), events };
@@ -189,6 +191,31 @@ test("a search comes in pages, each product once", async () => {
   expect(ids.filter((id) => id.startsWith("seeded-"))).toHaveLength(60);
 });
 
+test("the page tokens of the longest titles, categories and queries are taken back", async () => {
+  const { client, staff } = await openCatalog();
+  const word = "ж".repeat(199);
+  const categories = ["c".repeat(64)];
+  for (const number of [1, 2])
+    await client.createProduct(
+      { product: { ...hat, productId: `${"p".repeat(63)}${number}`, title: `${word}${number}`, categories } },
+      staff,
+    );
+  const list = { categoryId: categories[0]!, pageSize: 1 };
+  const { nextPageToken: listToken } = await client.listProducts(list);
+  expect((await client.listProducts({ ...list, pageToken: listToken })).products).toHaveLength(1);
+  const search = { query: word, pageSize: 1 };
+  const { nextPageToken: searchToken } = await client.searchProducts(search);
+  expect((await client.searchProducts({ ...search, pageToken: searchToken })).products).toHaveLength(1);
+});
+
+test("the events tell of all products from the beginning", async () => {
+  const { client, database } = await openCatalog();
+  const { rows } = await sql<{ subject: string }>`SELECT subject FROM event_log WHERE type = 'parley.catalog.v1.ProductCreated'`.execute(
+    database.db,
+  );
+  expect(rows.map(({ subject }) => subject).toSorted()).toEqual((await listAll(client, {})).map(({ productId }) => productId).toSorted());
+});
+
 test("seeding twice adds each product once, and its event", async () => {
   const { client, database, events } = await openCatalog();
   await seedProducts(database, 3);
@@ -299,7 +326,7 @@ type Staff = Awaited<ReturnType<typeof asUser>>;
 
 test.each([
   ["a page of -1", "page_size", (client: Client<typeof CatalogService>) => client.listProducts({ pageSize: -1 })],
-  ["a token too long", "page_token", (client) => client.listProducts({ pageToken: "x".repeat(501) })],
+  ["a token too long", "page_token", (client) => client.listProducts({ pageToken: "x".repeat(4_001) })],
   ["a category that is no slug", "category_id", (client) => client.listProducts({ categoryId: "\0" })],
   ["a category too long", "category_id", (client) => client.listProducts({ categoryId: "x".repeat(65) })],
   ["an order that there is not", "order", (client) => client.listProducts({ order: 9 as ProductOrder })],
@@ -313,7 +340,7 @@ test.each([
   ["a query with NUL", "query", (client) => client.searchProducts({ query: "a\0b" })],
   ["a query too long", "query", (client) => client.searchProducts({ query: "x".repeat(201) })],
   ["a search with a page of -1", "page_size", (client) => client.searchProducts({ query: "x", pageSize: -1 })],
-  ["a search with a token too long", "page_token", (client) => client.searchProducts({ query: "x", pageToken: "x".repeat(501) })],
+  ["a search with a token too long", "page_token", (client) => client.searchProducts({ query: "x", pageToken: "x".repeat(4_001) })],
   ["what is related to no slug", "product_id", (client) => client.listRelatedProducts({ productId: "No Slug" })],
   ["a related page of -1", "page_size", (client) => client.listRelatedProducts({ productId: "kite", pageSize: -1 })],
   ["no product to create", "product", (client, staff) => client.createProduct({}, staff)],

@@ -27,6 +27,8 @@ const columns = [
 ] as const;
 const columnList = sql.join(columns.map((column) => sql.ref(`product.${column}`)));
 
+/** The most products that a search finds, and that are compared with one: ranking more takes too long, and nobody reads them. */
+export const mostRanked = 1_000;
 /** Words of a query that count. */
 const maxWords = 10;
 /** How alike a title must be, from 0 to 1 (word_similarity of pg_trgm): "walnt cuting bord" and "Walnut Cutting Board" are 0.5. */
@@ -84,8 +86,6 @@ interface Search {
   readonly query: string;
   readonly offset: number;
   readonly limit: number;
-  /** How many are ranked at most. */
-  readonly mostFound: number;
 }
 
 export function createStore(db: Kysely<Tables>): Store {
@@ -119,32 +119,34 @@ export function createStore(db: Kysely<Tables>): Store {
       return rows.map(productOf);
     },
 
-    async search({ query, offset, limit, mostFound }) {
+    async search({ query, offset, limit }) {
       const words = (query.match(/[\p{L}\p{N}]+/gu) ?? []).slice(0, maxWords);
       if (words.length === 0) return [];
       const tsquery = words.map((word) => `${word}:*`).join(" & ");
       const { rows } = await sql<ProductRow>`
         SELECT ${columnList} FROM (
-          SELECT * FROM product WHERE NOT archived AND words @@ to_tsquery('english', ${tsquery}) LIMIT ${mostFound}) AS product
+          SELECT * FROM product WHERE NOT archived AND words @@ to_tsquery('english', ${tsquery}) LIMIT ${mostRanked}) AS product
         ORDER BY ts_rank(words, to_tsquery('english', ${tsquery})) DESC, product_id OFFSET ${offset} LIMIT ${limit}`.execute(db);
       return rows.map(productOf);
     },
 
-    async searchSimilar({ query, offset, limit, mostFound }) {
+    async searchSimilar({ query, offset, limit }) {
       await sql`SELECT set_config('pg_trgm.word_similarity_threshold', ${String(leastSimilarity)}, true)`.execute(db);
       const { rows } = await sql<ProductRow>`
         SELECT ${columnList} FROM (
-          SELECT * FROM product WHERE NOT archived AND ${query} <% title LIMIT ${mostFound}) AS product
+          SELECT * FROM product WHERE NOT archived AND ${query} <% title LIMIT ${mostRanked}) AS product
         ORDER BY word_similarity(${query}, title) DESC, product_id OFFSET ${offset} LIMIT ${limit}`.execute(db);
       return rows.map(productOf);
     },
 
     async listRelated(productId, limit) {
       const { rows } = await sql<ProductRow>`
-        SELECT ${columnList} FROM product AS one JOIN product
-          ON product.categories && one.categories AND product.product_id <> one.product_id AND NOT product.archived
+        SELECT ${columnList} FROM product AS one CROSS JOIN LATERAL (
+          SELECT * FROM product AS other
+          WHERE other.categories && one.categories AND other.product_id <> one.product_id AND NOT other.archived LIMIT ${mostRanked}) AS product
         WHERE one.product_id = ${productId}
-        ORDER BY cardinality(ARRAY(SELECT unnest(product.categories) INTERSECT SELECT unnest(one.categories))) DESC, product.title
+        ORDER BY cardinality(ARRAY(SELECT unnest(product.categories) INTERSECT SELECT unnest(one.categories))) DESC,
+          product.title, product.product_id
         LIMIT ${limit}`.execute(db);
       return rows.map(productOf);
     },

@@ -10,7 +10,7 @@ import { createStore, type Reservation, type Store, type Tables } from "./store.
 /** How long a reservation is held where the caller does not say. */
 const defaultHoldMs = 15 * 60_000;
 
-export function createHandlers(database: Database<Tables>): ServiceImpl<typeof InventoryService> {
+export function createHandlers({ database }: { database: Database<Tables> }): ServiceImpl<typeof InventoryService> {
   const store = createStore(database.db);
   const watchStock = createStockWatch(store.listStock);
   return {

@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import { type Client, Code, createClient } from "@connectrpc/connect";
-import { startWork } from "@parley/chassis/data/work.ts";
 import { implement } from "@parley/chassis/rpc/implement.ts";
 import { asService, asUser } from "@parley/chassis/testing/auth.ts";
 import { openTestDatabase } from "@parley/chassis/testing/database.ts";
@@ -11,13 +10,14 @@ import { BadRequestSchema, ErrorInfoSchema } from "@parley/gen/google/rpc/error_
 import { InventoryService, ReservationState as State } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
 import { sql } from "kysely";
 import { expect, onTestFinished, test } from "vitest";
+import { startExpiry } from "./expiry.ts";
 import { createHandlers } from "./handlers.ts";
 import { inventoryDatabase } from "./service.ts";
 import { createStore } from "./store.ts";
 
 async function openInventory() {
   const database = await openTestDatabase(inventoryDatabase);
-  const { port } = await openTestServer([implement(InventoryService, createHandlers(database))]);
+  const { port } = await openTestServer([implement(InventoryService, createHandlers({ database }))]);
   const client = createClient(InventoryService, openTestTransport([port], [InventoryService]));
   const service = await asService();
   const staff = await asUser("bob", "staff");
@@ -37,16 +37,21 @@ async function openInventory() {
   return { database, client, service, staff, stockOf, reserve, commit, release };
 }
 
-function startExpiry(database: Awaited<ReturnType<typeof openInventory>>["database"]) {
-  const worker = startWork({
-    database,
-    table: "reservation",
-    key: "reservation_id",
-    log: createTestLog().log,
-    handle: (lease) => database.transaction((tx) => createStore(tx).expire(lease)),
-  });
+function expireReservations({ database }: Pick<Awaited<ReturnType<typeof openInventory>>, "database">) {
+  const worker = startExpiry({ database, log: createTestLog().log });
   onTestFinished(() => worker.stop());
 }
+
+test("a worker that has lost its lease expires nothing", async () => {
+  const { database, client, staff, stockOf, reserve } = await openInventory();
+  await client.setStock({ productId: "a", onHand: 5n }, staff);
+  const { reservationId } = await reserve({ a: 3 });
+  await sql`UPDATE reservation SET attempt = 2`.execute(database.db);
+  await database.transaction((tx) => createStore(tx).expire({ key: reservationId, attempt: 1 }));
+  expect(await stockOf("a")).toEqual([5, 3, 2]);
+  await database.transaction((tx) => createStore(tx).expire({ key: reservationId, attempt: 2 }));
+  expect(await stockOf("a")).toEqual([5, 0, 5]);
+});
 
 test("a shop that was just started has stock of 64 products", async () => {
   const { database, stockOf } = await openInventory();
@@ -192,7 +197,7 @@ test("a reservation that is held too long expires by itself, and a repeat never 
   const { reservationId } = await reserve({ a: 3 });
   const other = await reserve({ a: 1 });
   await sql`UPDATE reservation SET due_at = now(), expire_time = now() WHERE reservation_id = ${reservationId}`.execute(database.db);
-  startExpiry(database);
+  expireReservations({ database });
   await eventually(async () => expect(await stockOf("a")).toEqual([5, 1, 4]));
   expect((await reserve({ a: 3 }, reservationId)).state).toBe(State.EXPIRED);
   expect((await reserve({ a: 1 }, other.reservationId)).state).toBe(State.HELD);
@@ -207,7 +212,7 @@ test("the state decides, not the clock: what is over its time may be committed u
   expect((await commit(reservationId)).state).toBe(State.COMMITTED);
   const late = await reserve({ a: 1 });
   await sql`UPDATE reservation SET due_at = now() WHERE reservation_id = ${late.reservationId}`.execute(database.db);
-  startExpiry(database);
+  expireReservations({ database });
   await eventually(async () => expect(await stockOf("a")).toEqual([2, 0, 2]));
   expect((await reserve({ a: 3 }, reservationId)).state).toBe(State.COMMITTED);
 });

@@ -1,10 +1,10 @@
 import { defineDatabase } from "@parley/chassis/data/database.ts";
-import { startWork } from "@parley/chassis/data/work.ts";
 import { implement } from "@parley/chassis/rpc/implement.ts";
 import { defineService } from "@parley/chassis/service.ts";
 import { InventoryService } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
+import { startExpiry } from "./expiry.ts";
 import { createHandlers } from "./handlers.ts";
-import { createStore, type Tables } from "./store.ts";
+import type { Tables } from "./store.ts";
 
 export const inventoryDatabase = defineDatabase<Tables>({ migrations: new URL("./migrations/", import.meta.url) });
 
@@ -13,14 +13,6 @@ export const inventory = defineService({
   name: "inventory",
   config: {},
   database: inventoryDatabase,
-  work: async ({ database, log }) => ({
-    expiry: startWork({
-      database,
-      table: "reservation",
-      key: "reservation_id",
-      log,
-      handle: (lease) => database.transaction((tx) => createStore(tx).expire(lease)),
-    }),
-  }),
-  handlers: ({ database }) => [implement(InventoryService, createHandlers(database))],
+  work: async (dependencies) => ({ expiry: startExpiry(dependencies) }),
+  handlers: ({ database }) => [implement(InventoryService, createHandlers({ database }))],
 });

@@ -144,7 +144,7 @@ export function createStore(db: Kysely<Tables>): Store {
     async endReservation(reservationId, { state, shortProductIds = [] }) {
       const row = await db
         .updateTable("reservation")
-        .set({ state, short_product_ids: [...shortProductIds], due_at: null })
+        .set({ state, short_product_ids: [...shortProductIds], expire_time: null, due_at: null })
         .where("reservation_id", "=", reservationId)
         .returningAll()
         .executeTakeFirstOrThrow();
@@ -154,7 +154,7 @@ export function createStore(db: Kysely<Tables>): Store {
     async expire({ key, attempt }) {
       const row = await db
         .updateTable("reservation")
-        .set({ state: "EXPIRED", due_at: null })
+        .set({ state: "EXPIRED", expire_time: null, due_at: null })
         .where("reservation_id", "=", key)
         .where("attempt", "=", attempt)
         .where("state", "=", "HELD")

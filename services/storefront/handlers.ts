@@ -1,6 +1,7 @@
-import { type Client, Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
+import { type Client, ConnectError, type ServiceImpl } from "@connectrpc/connect";
 import { fanOut, type Part } from "@parley/chassis/rpc/fan-out.ts";
-import type { CatalogService } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
+import { ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
+import { ErrorReason as CatalogErrorReason, type CatalogService } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
 import type { GreeterService } from "@parley/gen/parley/greeter/v1/greeter_pb.js";
 import type { InventoryService } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
 import { ErrorReason, PagePart, type StorefrontService } from "@parley/gen/parley/storefront/v1/storefront_pb.js";
@@ -55,8 +56,7 @@ export function createHandlers({
         stock: (options) => inventory.batchGetStock({ productIds: [productId] }, options),
         related: (options) => catalog.listRelatedProducts({ productId, pageSize }, options),
       });
-      if (product.error instanceof ConnectError && product.error.code === Code.NotFound)
-        throw fail(ErrorReason.PRODUCT_NOT_FOUND, `there is no product ${productId}`, { productId });
+      if (isNotFound(product.error)) throw fail(ErrorReason.PRODUCT_NOT_FOUND, `there is no product ${productId}`, { productId });
       return {
         ...(product.value?.product && { product: product.value.product }),
         ...(stock.value?.stock[0] && { stock: stock.value.stock[0] }),
@@ -69,4 +69,10 @@ export function createHandlers({
       };
     },
   };
+}
+
+/** Whether the catalog says that there is no such product. */
+function isNotFound(error: unknown): boolean {
+  const reason = CatalogErrorReason[CatalogErrorReason.PRODUCT_NOT_FOUND];
+  return error instanceof ConnectError && error.findDetails(ErrorInfoSchema).some((info) => info.reason === reason);
 }

@@ -140,7 +140,8 @@ test("a product that there is not is NOT_FOUND, in the storefront's own words", 
   const { client } = await openStorefront({
     catalog: {
       getProduct: () => {
-        throw new ConnectError("the catalog's words", Code.NotFound);
+        const info = { desc: ErrorInfoSchema, value: { reason: "PRODUCT_NOT_FOUND", domain: "parley.catalog.v1" } };
+        throw new ConnectError("the catalog's words", Code.NotFound, undefined, [info]);
       },
     },
   });

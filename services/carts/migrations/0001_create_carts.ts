@@ -5,9 +5,17 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`CREATE SEQUENCE cart_revision AS int8`.execute(db);
   await sql`CREATE TABLE cart (
     customer_id text PRIMARY KEY,
-    revision int8 NOT NULL DEFAULT nextval('cart_revision'),
-    recent_request_ids uuid[] NOT NULL DEFAULT '{}',
-    update_time timestamptz NOT NULL DEFAULT now()
+    revision int8 NOT NULL DEFAULT 0,
+    update_time timestamptz
+  )`.execute(db);
+  // The last requests to add, to tell repeats.
+  await sql`CREATE TABLE cart_request (
+    customer_id text NOT NULL REFERENCES cart,
+    request_id uuid NOT NULL,
+    product_id text NOT NULL,
+    quantity int NOT NULL,
+    number int8 GENERATED ALWAYS AS IDENTITY,
+    PRIMARY KEY (customer_id, request_id)
   )`.execute(db);
   await sql`CREATE TABLE cart_line (
     customer_id text NOT NULL REFERENCES cart,

@@ -441,6 +441,13 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_ETAG_MISMATCH = 5;
    */
   ETAG_MISMATCH = 5,
+
+  /**
+   * The `request_id` was used with other contents before. Choose another one.
+   *
+   * @generated from enum value: ERROR_REASON_REQUEST_MISMATCH = 6;
+   */
+  REQUEST_MISMATCH = 6,
 }
 
 /**
@@ -451,13 +458,15 @@ export declare const ErrorReasonSchema: GenEnum<ErrorReason>;
 /**
  * The cart of each customer: whose it is, the token says. Only a service may name a customer.
  *
+ * All methods fail with `PERMISSION_DENIED`, reason `PERMISSION_DENIED`, where a customer names one, with
+ * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`, where a field breaks its rules or a service names none, and with
+ * `UNAVAILABLE` while the catalog is away: it may have happened nonetheless, so repeat it.
+ *
  * @generated from service parley.carts.v1.CartsService
  */
 export declare const CartsService: GenService<{
   /**
    * Gets the cart, with the prices of now. Safe to repeat.
-   *
-   * Fails with `UNAVAILABLE` while the catalog is away.
    *
    * @generated from rpc parley.carts.v1.CartsService.GetCart
    */
@@ -468,12 +477,12 @@ export declare const CartsService: GenService<{
   },
   /**
    * Adds some of a product to what is in the cart. Safe to repeat with the same `request_id`:
-   * it is added once.
+   * it is added once. Of each cart the last 50 requests are remembered.
    *
    * Fails with `NOT_FOUND`, reason `PRODUCT_NOT_FOUND`; with `FAILED_PRECONDITION`, reasons
    * `PRODUCT_IS_ARCHIVED`, `TOO_MANY_LINES` and `TOO_MANY_OF_PRODUCT`; with `ABORTED`, reason
-   * `ETAG_MISMATCH`, where an etag is given and is not the cart's; and with `INVALID_ARGUMENT`,
-   * reason `INVALID_REQUEST`, where a field breaks its rules.
+   * `ETAG_MISMATCH`, where an etag is given and is not the cart's; and with `ALREADY_EXISTS`,
+   * reason `REQUEST_MISMATCH`, where the `request_id` was used for something else.
    *
    * @generated from rpc parley.carts.v1.CartsService.AddItem
    */
@@ -483,9 +492,10 @@ export declare const CartsService: GenService<{
     output: typeof AddItemResponseSchema;
   },
   /**
-   * Sets how many of a product are in the cart. Safe to repeat.
+   * Sets how many of a product are in the cart. Safe to repeat: a cart that is as it is asked for
+   * stays as it is, whatever the etag.
    *
-   * Fails as AddItem does.
+   * Fails as AddItem does, but for `REQUEST_MISMATCH`.
    *
    * @generated from rpc parley.carts.v1.CartsService.SetItemQuantity
    */
@@ -497,8 +507,8 @@ export declare const CartsService: GenService<{
   /**
    * Takes a product out of the cart, if it is there. Safe to repeat.
    *
-   * Fails with `ABORTED`, reason `ETAG_MISMATCH`, where an etag is given and is not the cart's, and
-   * with `INVALID_ARGUMENT`, reason `INVALID_REQUEST`, where a field breaks its rules.
+   * Fails with `ABORTED`, reason `ETAG_MISMATCH`, where the product is there, and an etag is given
+   * that is not the cart's.
    *
    * @generated from rpc parley.carts.v1.CartsService.RemoveItem
    */

@@ -354,7 +354,7 @@ export declare type SearchProductsResponse = Message<"parley.catalog.v1.SearchPr
   products: Product[];
 
   /**
-   * Asks for the next page; empty: this is the last. At most 1,000 products are found.
+   * Asks for the next page; empty: this is the last.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -798,7 +798,7 @@ export declare const CatalogService: GenService<{
   },
   /**
    * Searches the products that are sold: by words and their beginnings, or, where none has them
-   * all, by titles that are alike. Safe to repeat.
+   * all, by titles that are alike. Of more than 1,000 products that match, some 1,000 are ranked. Safe to repeat.
    *
    * Fails as ListProducts does.
    *
@@ -810,8 +810,8 @@ export declare const CatalogService: GenService<{
     output: typeof SearchProductsResponseSchema;
   },
   /**
-   * Lists products that have categories in common with one, those with the most first; none where
-   * there is no such product. Safe to repeat.
+   * Lists products that have categories in common with one, those with the most first, of at most 1,000
+   * that are compared; none where there is no such product. It has no further pages. Safe to repeat.
    *
    * Fails with `INVALID_ARGUMENT`, reason `INVALID_REQUEST`, where a field breaks its rules.
    *
@@ -823,7 +823,7 @@ export declare const CatalogService: GenService<{
     output: typeof ListRelatedProductsResponseSchema;
   },
   /**
-   * Creates a product. Safe to repeat: the same request gets the same answer.
+   * Creates a product. Safe to repeat as long as the product was not changed since: it gets the first answer.
    *
    * Fails with `ALREADY_EXISTS`, reason `PRODUCT_EXISTS`, where there is another product of this
    * id, and with `INVALID_ARGUMENT`, reason `INVALID_REQUEST`, where a field breaks its rules.
@@ -836,7 +836,7 @@ export declare const CatalogService: GenService<{
     output: typeof CreateProductResponseSchema;
   },
   /**
-   * Changes a product. Safe to repeat with an etag: then it happens once.
+   * Changes a product; where nothing is to be changed, it stays as it is. Safe to repeat with an etag: then it happens once.
    *
    * Fails with `NOT_FOUND`, reason `PRODUCT_NOT_FOUND`; with `ABORTED`, reason `ETAG_MISMATCH`,
    * where the product is not as it was when its etag was given out; with `FAILED_PRECONDITION`,

@@ -109,7 +109,7 @@ export declare type Reservation = Message<"parley.inventory.v1.Reservation"> & {
   lines: Line[];
 
   /**
-   * When what is held goes back to the stock.
+   * When what is held goes back to the stock; not set where nothing is held.
    *
    * @generated from field: google.protobuf.Timestamp expire_time = 4;
    */
@@ -666,7 +666,7 @@ export declare const InventoryService: GenService<{
     output: typeof ReserveResponseSchema;
   },
   /**
-   * Takes what a reservation keeps out of the stock, for good. Safe to repeat.
+   * Takes what a reservation keeps out of the stock, unless it is released later. Safe to repeat.
    *
    * Fails with `NOT_FOUND`, reason `RESERVATION_NOT_FOUND`; with `FAILED_PRECONDITION`, reason
    * `RESERVATION_ENDED`, where it is neither held nor committed; and with `INVALID_ARGUMENT`,
