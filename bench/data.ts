@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createClient } from "@connectrpc/connect";
 import { seededId, seedProducts } from "@parley/catalog/seed.ts";
 import type { Tables } from "@parley/catalog/store.ts";
-import { createOwnToken } from "@parley/chassis/auth/service-token.ts";
+import { createServiceToken } from "@parley/chassis/auth/service-token.ts";
 import { openDatabase } from "@parley/chassis/data/database.ts";
 import { embeddedUrl } from "@parley/chassis/data/embedded-postgres.ts";
 import { openEventLog } from "@parley/chassis/data/event-log.ts";
@@ -31,7 +31,6 @@ const poolSize = 5;
 
 const dataDir = makeDataDir();
 const suite = await startSuite({ env: { PARLEY_LOG_LEVEL: "warn", PARLEY_DATA_DIR: dataDir } });
-const port = Number(suite.grpcAddress.split(":")[1]);
 const catalogUrl = embeddedUrl(dataDir, "catalog");
 const catalogDatabase = openDatabase<Tables>(testDatabaseOptions(catalogUrl));
 const inventoryDatabase = openDatabase<InventoryTables>(testDatabaseOptions(embeddedUrl(dataDir, "inventory")));
@@ -43,15 +42,15 @@ console.log(
   `seeded ${productCount} products, their events and their stock in ${Math.round((performance.now() - seedStartedMs) / 1_000)} s`,
 );
 
-const ownToken = createOwnToken("carts", join(dataDir, "keys/carts.private.json"), "parley");
-const open = (offset: number, contracts: Parameters<typeof openTransport>[0]["contracts"]) =>
+const serviceToken = await createServiceToken("carts", join(dataDir, "keys/carts.private.json"), "parley");
+const open = (name: string, contracts: Parameters<typeof openTransport>[0]["contracts"]) =>
   openTransport({
-    target: `ipv4:127.0.0.1:${port + offset}`,
+    target: `ipv4:127.0.0.1:${suite.portOf(name)}`,
     contracts,
-    interceptors: clientInterceptors({ registry: new Registry(), ownToken }),
+    interceptors: clientInterceptors({ registry: new Registry(), serviceToken }),
     maxMessageBytes: 4 * 1024 * 1024,
   });
-const transports = [open(1, [CatalogService]), open(2, [InventoryService])] as const;
+const transports = [open("catalog", [CatalogService]), open("inventory", [InventoryService])] as const;
 const catalog = createClient(CatalogService, transports[0]);
 const inventory = createClient(InventoryService, transports[1]);
 const catalogPool = new Pool({ connectionString: catalogUrl, max: poolSize });

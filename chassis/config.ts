@@ -17,7 +17,7 @@ export const commonConfig = {
   PARLEY_DRAIN_DELAY: duration("0s", "Time between not ready and taking no more calls, for load balancers to notice"),
   PARLEY_REFLECTION: oneOf(["on", "off"], "on", "Whether services describe themselves to grpcurl and others by gRPC reflection"),
   PARLEY_MAX_MESSAGE_BYTES: bytes(4 * 1024 * 1024, "Largest message that a service or the gateway receives"),
-  PARLEY_DATA_DIR: text(".parley", "Folder of the embedded Postgres, which serves the databases that have no URL"),
+  PARLEY_DATA_DIR: text(".parley", "Folder of what is made on this machine: the embedded Postgres, and the keys of tokens"),
   PARLEY_CONNECTION_AGE: duration("5m", "Age at which a gRPC connection is closed, so that clients find new replicas; varies by 10 %"),
   PARLEY_CONNECTION_AGE_GRACE: duration("30s", "Time that calls have to finish on a connection that reached its age"),
 } satisfies ConfigShape;
@@ -144,7 +144,7 @@ export function optionalUrl(description: string, otherwise: string): z.ZodType<s
 
 /** The file of a service's private key; not set: one that is made on the laptop. */
 export function keyFile(serviceName: string): z.ZodType<string | undefined> {
-  const description = `File of the private key of ${serviceName}, a JWK, with which it signs its own tokens`;
+  const description = `File of the private key of ${serviceName}, a JWK with kid service:${serviceName}, which signs its own tokens`;
   return z.string().optional().meta({ description, unit: "file", shownDefault: "made in PARLEY_DATA_DIR" });
 }
 

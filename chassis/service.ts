@@ -3,7 +3,7 @@ import { type Client, createClient, type ServiceImplSpec } from "@connectrpc/con
 import type { Logger } from "pino";
 import type { Registry } from "prom-client";
 import { authConfig, createAuthenticate } from "./auth/authenticate.ts";
-import { createOwnToken } from "./auth/service-token.ts";
+import { createServiceToken } from "./auth/service-token.ts";
 import { type CommonConfig, type Config, type ConfigShape, databaseUrl, keyFile, readConfig, variableOf } from "./config.ts";
 import { type Database, type DatabaseDefinition, type DatabaseOptions, databaseConfig, databaseOptions } from "./data/database.ts";
 import { type EventLog, openEventLog } from "./data/event-log.ts";
@@ -118,8 +118,8 @@ export function defineService<
       const { env, common, registry, grpcPort } = runtime;
       const log = runtime.log.child({ service: name });
       const auth = readConfig(authConfig, env);
-      const ownToken = createOwnToken(name, env[keyVariable] ?? "", auth.PARLEY_AUTH_AUDIENCE);
-      const transports = openTransports(neighbours, { ...runtime, ownToken });
+      const serviceToken = await createServiceToken(name, env[keyVariable] ?? "", auth.PARLEY_AUTH_AUDIENCE);
+      const transports = openTransports(neighbours, { ...runtime, serviceToken });
       await componentDatabase?.migrate({ env, log });
       const database = defined?.open(optionsIn(env));
       let eventLog: EventLog | undefined;

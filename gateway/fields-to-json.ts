@@ -43,6 +43,9 @@ function toJsonValue(field: DescField, text: string): JsonValue | undefined {
     case "enum":
       return /^-?\d+$/.test(text) ? Number(text) : text;
     case "message":
+      // Paths as the contract has them, too; the JSON form knows lowerCamelCase alone.
+      if (field.message?.typeName === "google.protobuf.FieldMask")
+        return text.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
       return field.fieldKind === "message" && field.message.typeName.startsWith("google.protobuf.") ? text : undefined;
     default:
       return undefined;

@@ -414,12 +414,20 @@ describe("slow clients are cut off, and others are served meanwhile:", () => {
     const [one, other] = [from("127.0.0.1"), from("127.0.0.2")];
     const held = [hold(one), hold(one)];
     const refusal = { code: Code.ResourceExhausted, rawMessage: expect.stringMatching(/^too many calls are in progress/) };
-    await eventually(async () => expect(await failureOf(one.echo({}))).toMatchObject(refusal));
+    const error = await eventually(async () => {
+      const failure = await failureOf(one.echo({}));
+      expect(failure).toMatchObject(refusal);
+      return failure;
+    });
+    expect(error.findDetails(ErrorInfoSchema)).toMatchObject([{ reason: "TOO_MANY_CALLS" }]);
     expect((await other.echo({ text: "let in" })).text).toBe("let in");
     held.push(hold(other));
     await eventually(async () => expect(await failureOf(from("127.0.0.3").echo({}))).toMatchObject(refusal));
     const rest = await fetch(`${url}/testing/echo/x`);
-    expect([rest.status, await rest.json()]).toMatchObject([429, { code: Code.ResourceExhausted }]);
+    expect([rest.status, await rest.json()]).toMatchObject([
+      429,
+      { code: Code.ResourceExhausted, details: [{ reason: "TOO_MANY_CALLS" }, {}] },
+    ]);
     const connect = await post(url + echoPath, "{}", { "connect-protocol-version": "1" });
     expect([connect.status, await connect.json()]).toMatchObject([429, { code: "resource_exhausted" }]);
     leave.abort();

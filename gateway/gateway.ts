@@ -12,8 +12,9 @@ import { z } from "zod";
 import { createConnectHandlers, unknownMethod } from "./connect.ts";
 import { contractsOf } from "./contracts.ts";
 import { answerCors } from "./cors.ts";
-import { answer, limitBodyTime, limitUnreadTime, type NodeRequest, type NodeResponse, refuseTooMany } from "./node-handler.ts";
+import { answer, limitBodyTime, limitUnreadTime, type NodeRequest, type NodeResponse } from "./node-handler.ts";
 import { openOnePort } from "./one-port.ts";
+import { refuseTooMany } from "./refuse-too-many.ts";
 import { relay } from "./relay.ts";
 import { createRestHandler } from "./rest.ts";
 

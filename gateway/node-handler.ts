@@ -1,7 +1,6 @@
 import { constants } from "node:http2";
-import { Code, type ContextValues } from "@connectrpc/connect";
+import type { ContextValues } from "@connectrpc/connect";
 import { assertByteStreamRequest, type UniversalHandlerFn, type UniversalServerRequest } from "@connectrpc/connect/protocol";
-import { codeToString } from "@connectrpc/connect/protocol-connect";
 import { type connectNodeAdapter, universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Logger } from "pino";
 import { wholeEnvelopes } from "./whole-envelopes.ts";
@@ -82,20 +81,6 @@ export function unsentBytes(socket: object): number {
   return typeof size === "number" ? size : 0;
 }
 
-/** Refuses a request because of too many in progress, in the form of its protocol, at little cost: no part of it is read. */
-export function refuseTooMany(request: NodeRequest, response: NodeResponse): void {
-  request.on("error", () => {});
-  const type = request.headers["content-type"] ?? "";
-  const message = "too many calls are in progress, of this client or in all: end some, or try again";
-  const isGrpc = type.startsWith("application/grpc");
-  const isConnect = type.startsWith("application/connect+") || request.headers["connect-protocol-version"] !== undefined;
-  const code = Code.ResourceExhausted;
-  if (isGrpc) response.writeHead(200, { "content-type": type, "grpc-status": String(code), "grpc-message": message });
-  else response.writeHead(429, { "content-type": "application/json", "retry-after": "1" });
-  const text = isGrpc ? "" : JSON.stringify({ code: isConnect ? codeToString(code) : code, message });
-  response.end(text, () => cut(request, response, constants.NGHTTP2_NO_ERROR));
-}
-
 /** Nobody reads a body that there is not, so its end would never be seen. */
 function hasBody(request: NodeRequest): boolean {
   if ("stream" in request) return !request.stream.endAfterHeaders;
@@ -113,7 +98,7 @@ function refuse(request: NodeRequest, response: NodeResponse, status: number, te
 }
 
 /** Ends the HTTP/2 stream, or the HTTP/1.1 connection. */
-function cut(request: NodeRequest, response: NodeResponse, code = constants.NGHTTP2_CANCEL): void {
+export function cut(request: NodeRequest, response: NodeResponse, code = constants.NGHTTP2_CANCEL): void {
   if ("stream" in response) response.stream.close(code);
   else request.socket.destroy(); // destroying a request that was read to its end does nothing
 }

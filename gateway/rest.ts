@@ -143,9 +143,13 @@ async function readRequest(
   const { input } = spec.method;
   const content = body === "" ? {} : await readJson(request, maxBytes);
   const json = body === "*" || body === "" ? content : { [body]: content };
-  if (!isObject(json)) throw invalid("the body is not a JSON object");
+  const isMessage = body === "*" || input.fields.some(({ jsonName, fieldKind }) => jsonName === body && fieldKind === "message");
+  if (!isObject(json) || (isMessage && !isObject(content))) throw invalid("the body is not a JSON object");
   for (const [name, value] of query) {
-    if (body === "*") throw invalid(`${name} stands in the query, but all fields go into the body`);
+    const [first = ""] = name.split(".");
+    const isOfBody =
+      body === "*" || (body !== "" && input.fields.some((field) => field.jsonName === body && [field.name, body].includes(first)));
+    if (isOfBody) throw invalid(`${name} stands in the query, but goes into the body`);
     setField(input, name, value, json);
   }
   const variables = template.segments.filter((segment) => typeof segment === "object");

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
-import { createOwnToken } from "@parley/chassis/auth/service-token.ts";
+import { createServiceToken } from "@parley/chassis/auth/service-token.ts";
 import { embeddedUrl } from "@parley/chassis/data/embedded-postgres.ts";
 import { eventually } from "@parley/chassis/testing/eventually.ts";
 import { openTestTransport } from "@parley/chassis/testing/rpc.ts";
@@ -11,10 +11,9 @@ import { Client } from "pg";
 import { expect, test } from "vitest";
 import { partPids, type Suite, startSuite, tokenFor } from "./suite.ts";
 
-/** A client of the inventory's own port, the third in the list of services. */
+/** A client of the inventory's own port. */
 function inventoryOf(suite: Suite) {
-  const port = Number(suite.grpcAddress.split(":")[1]) + 2;
-  return createClient(InventoryService, openTestTransport([port], [InventoryService]));
+  return createClient(InventoryService, openTestTransport([suite.portOf("inventory")], [InventoryService]));
 }
 
 async function query(suite: Suite, statement: string): Promise<Record<string, string>> {
@@ -74,7 +73,7 @@ test("when Postgres is killed under write load no acknowledged write is lost, an
 
 test("a service that is killed in the midst of transactions leaves none half done; its callers repeat them", async () => {
   const suite = await startSuite({ args: ["--split"] });
-  const token = await createOwnToken("carts", join(suite.dataDir, "keys/carts.private.json"), "parley")();
+  const token = await (await createServiceToken("carts", join(suite.dataDir, "keys/carts.private.json"), "parley"))();
   const client = inventoryOf(suite);
   const states = new Map<string, ReservationState>();
   const staff = { headers: { authorization: `Bearer ${await tokenFor(suite, "bob", "staff")}` } };

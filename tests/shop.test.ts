@@ -36,8 +36,7 @@ async function call(method: string, path: string, { token, body }: { token?: str
 }
 
 async function readEvents(token: string): Promise<{ status: string; types: string[] }> {
-  const [host, port = ""] = suite.grpcAddress.split(":");
-  const url = `http://${host}:${Number(port) + 1}/parley.events.v1.EventLogService/Read`;
+  const url = `http://127.0.0.1:${suite.portOf("catalog")}/parley.events.v1.EventLogService/Read`;
   const args = ["curl", "--http2-prior-knowledge", "--protocol", "grpc", "-H", `authorization: Bearer ${token}`, "-d", "{}", url];
   const root = join(import.meta.dirname, "..");
   try {
@@ -68,8 +67,9 @@ test("a customer browses, searches and fills a cart, over REST", async () => {
 });
 
 test("staff changes a price over REST; the customer's cart shows it, and the log tells it", async () => {
-  const body = { price: { currencyCode: "EUR", minorUnits: "1234" } };
-  const updated = await call("PATCH", "/v1/products/kite?updateMask=price", { token: staff, body });
+  await call("PUT", "/v1/cart/items/kite", { token: alice, body: { quantity: 3 } });
+  const body = { price: { currencyCode: "EUR", minorUnits: "1234" }, imagePath: "/images/kite.webp" };
+  const updated = await call("PATCH", "/v1/products/kite?update_mask=price,image_path", { token: staff, body });
   expect(updated).toMatchObject({ status: 200, answer: { price: { minorUnits: "1234" }, title: "Kite" } });
   await call("PUT", "/v1/cart/items/kite", { token: alice, body: { quantity: 1 } });
   const { answer: cart } = await call("GET", "/v1/cart", { token: alice });
@@ -87,6 +87,12 @@ test("staff changes a price over REST; the customer's cart shows it, and the log
   expect(types.slice(-3)).toEqual(
     ["ProductUpdated", "ProductCreated", "ProductArchived"].map((type) => `type.googleapis.com/parley.catalog.v1.${type}`),
   );
+});
+
+test.each([[[]], [5], ["x"], [null], [[{ title: "evil" }]]])("a body that is %j is no product", async (body) => {
+  expect((await call("PATCH", "/v1/products/tin-robot", { token: staff, body })).status).toBe(400);
+  const both = await call("PATCH", "/v1/products/tin-robot?product.title=evil", { token: staff, body: { title: "Robot" } });
+  expect([both.status, both.answer["message"]]).toEqual([400, expect.stringContaining("product.title stands in the query")]);
 });
 
 test("without a token, or with that of somebody else, what is not public is refused", async () => {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { findFreePorts } from "@parley/chassis/testing/ports.ts";
+import { services } from "../services/all.ts";
 
 const root = join(import.meta.dirname, "..");
 /** npm itself is left out: it stands between the suite and its signals. */
@@ -14,7 +15,10 @@ const manifest: { scripts: { start: string } } = JSON.parse(readFileSync(join(ro
 export interface Suite {
   readonly process: ChildProcess;
   readonly gatewayUrl: string;
+  /** That of the first service, the greeter. */
   readonly grpcAddress: string;
+  /** The gRPC port of a service. */
+  portOf(serviceName: string): number;
   readonly adminUrl: string;
   readonly dataDir: string;
   /** What it has printed so far, line by line: on standard output, then on standard error. */
@@ -70,6 +74,7 @@ export async function startSuite(options: { args?: readonly string[]; env?: Node
     process: child,
     gatewayUrl: `http://127.0.0.1:${env.PARLEY_GATEWAY_PORT}`,
     grpcAddress: `127.0.0.1:${env.PARLEY_GRPC_BASE_PORT}`,
+    portOf: (serviceName) => Number(env.PARLEY_GRPC_BASE_PORT) + Object.keys(services).indexOf(serviceName),
     adminUrl: `http://127.0.0.1:${env.PARLEY_ADMIN_BASE_PORT}`,
     dataDir,
     lines,

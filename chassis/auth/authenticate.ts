@@ -1,6 +1,7 @@
+import { ConnectError } from "@connectrpc/connect";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { Access } from "@parley/gen/parley/options/v1/options_pb.js";
-import { decodeJwt, errors, jwtVerify } from "jose";
+import { decodeJwt, errors, type JWTPayload, jwtVerify } from "jose";
 import { type Config, type ConfigShape, optionalUrl, text } from "../config.ts";
 import { fail } from "../rpc/errors.ts";
 import { openKeySet } from "./key-set.ts";
@@ -27,7 +28,7 @@ export interface Identity {
   readonly roles: ReadonlySet<Access>;
 }
 
-/** Returns who the header `authorization` says makes the call. Throws `UNAUTHENTICATED` without a valid token. */
+/** Returns who the header `authorization` says makes the call. Throws `UNAUTHENTICATED` without a valid token, `UNAVAILABLE` where its key cannot be had. */
 export type Authenticate = (authorization: string | null) => Promise<Identity>;
 
 /** What the tokens of a service say as their issuer and subject, and the id of the key that signs them. */
@@ -53,10 +54,10 @@ export function createAuthenticate(config: Config<typeof authConfig>): Authentic
     const [, token] = /^Bearer +(\S+)$/i.exec(authorization ?? "") ?? [];
     if (token === undefined) throw unauthenticated('the method is not public: send a token as "authorization: Bearer …"');
     try {
-      const { iss = "" } = decodeJwt(token);
-      if (!iss.startsWith(issuerOf(""))) {
+      const { iss } = decodeJwt(token);
+      if (typeof iss !== "string" || !iss.startsWith(issuerOf(""))) {
         const { payload } = await jwtVerify(token, users, { ...common, issuer });
-        return { subject: payload.sub ?? "", roles: rolesOf(payload["roles"]) };
+        return { subject: subjectOf(payload), roles: rolesOf(payload["roles"]) };
       }
       const { protectedHeader } = await jwtVerify(token, services, { ...common, issuer: iss, subject: iss });
       if (protectedHeader.kid !== iss) throw new errors.JWSSignatureVerificationFailed();
@@ -67,27 +68,31 @@ export function createAuthenticate(config: Config<typeof authConfig>): Authentic
   };
 }
 
+/** A subject becomes a key of data. */
+function subjectOf({ sub }: JWTPayload): string {
+  if (typeof sub === "string" && /^[^\0]{1,200}$/.test(sub)) return sub;
+  throw unauthenticated("the token's claim sub is not a text of 1 to 200 characters");
+}
+
 function rolesOf(claim: unknown): Set<Access> {
   const names = Array.isArray(claim) ? claim : [];
   return new Set(names.flatMap((name) => (typeof name === "string" && Object.hasOwn(userRoles, name) ? (userRoles[name] ?? []) : [])));
 }
 
 function refusalOf(error: unknown): unknown {
-  if (error instanceof errors.JWTExpired) return unauthenticated("the token has expired: get a new one");
-  if (error instanceof errors.JWTClaimValidationFailed)
-    return unauthenticated(`the token's claim ${error.claim} is not the one that is expected`);
-  if (
-    error instanceof errors.JWKSTimeout ||
-    (error instanceof errors.JOSEError && error.code === "ERR_JOSE_GENERIC") ||
-    !(error instanceof errors.JOSEError)
-  ) {
+  if (error instanceof ConnectError) return error;
+  const isOfToken = error instanceof errors.JOSEError && !(error instanceof errors.JWKSTimeout) && !(error instanceof errors.JWKSInvalid);
+  if (!isOfToken || error.code === errors.JOSEError.code) {
     const unavailable = fail(ErrorReason.UNAVAILABLE, "tokens cannot be checked right now, for their keys cannot be had; try again");
     unavailable.cause = error;
     return unavailable;
   }
+  if (error instanceof errors.JWTExpired) return unauthenticated("the token has expired: get a new one");
+  if (error instanceof errors.JWTClaimValidationFailed)
+    return unauthenticated(`the token's claim ${error.claim} is not the one that is expected`);
   return unauthenticated("the token is not valid: it is malformed, or not signed by a key that is known here");
 }
 
-function unauthenticated(message: string): Error {
+function unauthenticated(message: string): ConnectError {
   return fail(ErrorReason.UNAUTHENTICATED, message);
 }

@@ -10,27 +10,28 @@ const fetchTimeoutMs = 2_000;
 
 /**
  * Opens a JWKS (RFC 7517) at a URL, `https:`, `http:` or `file:`. Keys are fetched when they are
- * needed first, and again when a token names one that is not among them, at most every 30 s.
+ * needed first, again after 10 minutes, and when a token names one that is not among them, at most
+ * every 30 s.
  */
 export function openKeySet(url: string): JWTVerifyGetKey {
-  return url.startsWith("file:")
-    ? openFile(url)
-    : createRemoteJWKSet(new URL(url), { cooldownDuration: cooldownMs, cacheMaxAge: cacheMs, timeoutDuration: fetchTimeoutMs });
+  if (url.startsWith("file:")) return openFile(fileURLToPath(url));
+  return createRemoteJWKSet(new URL(url), { cooldownDuration: cooldownMs, cacheMaxAge: cacheMs, timeoutDuration: fetchTimeoutMs });
 }
 
-function openFile(url: string): JWTVerifyGetKey {
+function openFile(path: string): JWTVerifyGetKey {
   let keys: ReturnType<typeof createLocalJWKSet> | undefined;
   let readMs = Number.NEGATIVE_INFINITY;
+  const ageMs = (): number => performance.now() - readMs;
   const read = (): ReturnType<typeof createLocalJWKSet> => {
+    keys = createLocalJWKSet(JSON.parse(readFileSync(path, "utf8")));
     readMs = performance.now();
-    keys = createLocalJWKSet(JSON.parse(readFileSync(fileURLToPath(url), "utf8")));
     return keys;
   };
   return async (header, token) => {
     try {
-      return await (keys ?? read())(header, token);
+      return await (keys === undefined || ageMs() > cacheMs ? read() : keys)(header, token);
     } catch (error) {
-      if (!(error instanceof errors.JWKSNoMatchingKey) || performance.now() - readMs < cooldownMs) throw error;
+      if (!(error instanceof errors.JWKSNoMatchingKey) || ageMs() < cooldownMs) throw error;
       return read()(header, token);
     }
   };

@@ -1,3 +1,4 @@
+import { createPublicKey } from "node:crypto";
 import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -24,7 +25,7 @@ export async function ensureLocalKeys(
   const made: NodeJS.ProcessEnv = {};
   if (!env["PARLEY_AUTH_JWKS_URL"]) {
     await ensureKey(folder, users, users);
-    made["PARLEY_AUTH_JWKS_URL"] = publish(folder, "users.public.json", [users]);
+    made["PARLEY_AUTH_JWKS_URL"] = publish(folder, "users.public.json", () => [fileOf(folder, users)]);
   }
   for (const { name, keyVariable } of signers) {
     if (env[keyVariable]) continue;
@@ -32,16 +33,15 @@ export async function ensureLocalKeys(
     made[keyVariable] = fileOf(folder, name);
   }
   if (!env["PARLEY_AUTH_SERVICE_JWKS_URL"]) {
-    const names = readdirSync(folder)
-      .filter((file) => file.endsWith(suffix))
-      .map((file) => file.slice(0, -suffix.length));
-    made["PARLEY_AUTH_SERVICE_JWKS_URL"] = publish(
-      folder,
-      "services.public.json",
-      names.filter((name) => name !== users),
-    );
+    const given = signers.flatMap(({ keyVariable }) => env[keyVariable] || []);
+    made["PARLEY_AUTH_SERVICE_JWKS_URL"] = publish(folder, "services.public.json", () => [...serviceKeyFiles(folder), ...given]);
   }
   return made;
+}
+
+function serviceKeyFiles(folder: string): string[] {
+  const files = readdirSync(folder).filter((file) => file.endsWith(suffix) && file !== `${users}${suffix}`);
+  return files.map((file) => join(folder, file));
 }
 
 /** Signs a user's token with the laptop's key. Throws StartError where there is none. */
@@ -97,14 +97,18 @@ async function ensureKey(folder: string, name: string, kid: string): Promise<voi
   }
 }
 
-/** Writes the public halves of keys as a JWKS, and returns its URL. */
-function publish(folder: string, file: string, names: readonly string[]): string {
-  const keys = names.map((name) => {
-    const { d: _secret, ...key } = readKey(fileOf(folder, name));
-    return { ...key, use: "sig" };
-  });
+/** Writes the public halves of keys as a JWKS, and returns its URL. Of processes that do so at once, the last one writes the keys of all. */
+function publish(folder: string, file: string, listFiles: () => readonly string[]): string {
   const path = join(folder, file);
-  writeFileSync(`${path}.${process.pid}`, JSON.stringify({ keys }, null, 2));
-  renameSync(`${path}.${process.pid}`, path);
-  return pathToFileURL(path).href;
+  for (let files = listFiles(); ; ) {
+    const keys = files.map((keyFile) => {
+      const { kid, alg } = readKey(keyFile);
+      return { ...createPublicKey({ key: readKey(keyFile), format: "jwk" }).export({ format: "jwk" }), kid, alg, use: "sig" };
+    });
+    writeFileSync(`${path}.${process.pid}`, JSON.stringify({ keys }, null, 2));
+    renameSync(`${path}.${process.pid}`, path);
+    const before = files.length;
+    files = listFiles();
+    if (files.length === before) return pathToFileURL(path).href;
+  }
 }

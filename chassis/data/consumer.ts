@@ -3,6 +3,7 @@ import { type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufb
 import { type Client, Code, ConnectError } from "@connectrpc/connect";
 import { type Event, type EventLogService, EventSchema } from "@parley/gen/parley/events/v1/events_pb.js";
 import { type QueryExecutorProvider, sql, type Transaction } from "kysely";
+import { DatabaseError } from "pg";
 import type { Logger } from "pino";
 import { type AnyDatabase, type Database, isDatabaseLost } from "./database.ts";
 import { addWorkColumns, type Lease, startWork, type Worker } from "./work.ts";
@@ -119,7 +120,7 @@ export async function startConsumer<Schema>(options: {
         else {
           return database.transaction(async (tx) => {
             if ((await lockCursor(tx, lease)) >= event.position) return;
-            await setAside(tx, lease, event, String(error));
+            await setAside(tx, lease, event, textOf(error));
             await moveCursor(tx, lease, event);
           });
         }
@@ -158,7 +159,7 @@ export async function startConsumer<Schema>(options: {
       await database.transaction(async (tx) => {
         await lockCursor(tx, lease);
         await sql`UPDATE event_set_aside SET retry = false WHERE source = ${lease.key} AND subject = ${subject}`.execute(tx);
-        await sql`UPDATE event_set_aside SET error = ${String(error)} WHERE source = ${lease.key} AND position =
+        await sql`UPDATE event_set_aside SET error = ${textOf(error)} WHERE source = ${lease.key} AND position =
           (SELECT min(position) FROM event_set_aside WHERE source = ${lease.key} AND subject = ${subject})`.execute(tx);
       });
       return false;
@@ -203,7 +204,8 @@ class LeaseLost extends Error {
 }
 
 function isNoFaultOfEvent({ signal }: Lease, error: unknown): boolean {
-  return signal.aborted || error instanceof LeaseLost || isDatabaseLost(error);
+  const isTooSlow = error instanceof DatabaseError && ["55P03", "57014"].includes(error.code ?? ""); // perhaps for a lock that passes
+  return signal.aborted || error instanceof LeaseLost || isTooSlow || isDatabaseLost(error);
 }
 
 /** Locks the cursor, so that one effect happens at a time, and returns its position. Throws LeaseLost. */
@@ -212,6 +214,11 @@ async function lockCursor(tx: QueryExecutorProvider, lease: Lease): Promise<bigi
     SELECT position FROM event_cursor WHERE source = ${lease.key} AND attempt = ${lease.attempt} FOR UPDATE`.execute(tx);
   if (rows[0] === undefined) throw new LeaseLost();
   return rows[0].position;
+}
+
+/** As Postgres takes it. */
+function textOf(error: unknown): string {
+  return String(error).replaceAll("\0", "\u{fffd}").slice(0, 1_000);
 }
 
 async function moveCursor(tx: QueryExecutorProvider, lease: Lease, { position }: Event): Promise<void> {

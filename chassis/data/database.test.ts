@@ -5,6 +5,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { type CurrentCall, runInCall } from "../rpc/current-call.ts";
 import { createTestDatabase } from "../testing/database.ts";
 import { eventually } from "../testing/eventually.ts";
+import { openPostgresProxy } from "../testing/postgres-proxy.ts";
 import { type DatabaseOptions, isDatabaseLost, openDatabase } from "./database.ts";
 
 interface Tables {
@@ -196,4 +197,17 @@ test("a server that does not answer is a lost database, too", async () => {
 
 test.each([new Error("other"), new TypeError("x"), "text", undefined])("%o is no lost database", (error) => {
   expect(isDatabaseLost(error)).toBe(false);
+});
+
+test("a server that does not answer any more costs the statement its time, and the next one connects anew", async () => {
+  const options = await createTestDatabase();
+  const proxy = await openPostgresProxy(options.url);
+  const database = openDatabase<unknown>({ ...options, url: proxy.url, statementTimeoutMs: 100, poolSize: 2 });
+  onTestFinished(() => database.close());
+  const one = (): Promise<unknown> => sql`SELECT 1`.execute(database.db);
+  await Promise.all([one(), one()]);
+  proxy.freeze();
+  const errors = await Promise.all([one(), one()].map((call) => call.catch((error: unknown) => error)));
+  expect(errors.map(isDatabaseLost)).toEqual([true, true]);
+  await one();
 });

@@ -19,6 +19,7 @@ const restartMs = 200;
 const toldLines = 8;
 
 const superuser = "postgres";
+const defaultPort = 5432;
 const ownSettings = [
   "listen_addresses=", // the socket alone
   "io_method=sync", // a database from a template takes 12 to 20 ms with it, 16 to 140 ms with workers
@@ -52,11 +53,14 @@ export interface EmbeddedPostgres {
 export async function startEmbeddedPostgres({
   dataDir,
   maxConnections,
+  port = defaultPort,
   settings = [],
   log,
 }: {
   dataDir: string;
   maxConnections: number;
+  /** Which the socket's name has, and TCP where a setting turns it on. */
+  port?: number;
   /** Further settings of the server, such as `ssl=on`. */
   settings?: readonly string[];
   log: Logger;
@@ -71,7 +75,7 @@ export async function startEmbeddedPostgres({
   const passwords = openPasswords(dataDir);
   if (!existsSync(data)) createCluster(binaries, directory, passwords.of(superuser), user);
 
-  const allSettings = [...ownSettings, `max_connections=${maxConnections}`, ...settings];
+  const allSettings = [...ownSettings, `port=${port}`, `max_connections=${maxConnections}`, ...settings];
   const command = [join(binaries, "postgres"), "-D", data, "-k", socketDir, ...allSettings.flatMap((setting) => ["-c", setting])];
   let stopping = false;
   let server = await startServer(command, user);
@@ -92,7 +96,7 @@ export async function startEmbeddedPostgres({
     }
   }
 
-  const urlOf = (role: string): string => urlFor(role, passwords.of(role), socketDir);
+  const urlOf = (role: string): string => urlFor(role, passwords.of(role), socketDir, port);
 
   return {
     directory,
@@ -148,8 +152,8 @@ function placesOf(dataDir: string, user: User): { directory: string; socketDir: 
   };
 }
 
-function urlFor(role: string, password: string, socketDir: string): string {
-  return `postgres://${role}:${password}@${encodeURIComponent(socketDir)}/${role}`;
+function urlFor(role: string, password: string, socketDir: string, port = defaultPort): string {
+  return `postgres://${role}:${password}@${encodeURIComponent(socketDir)}:${port}/${role}`;
 }
 
 function isRunning({ exitCode, signalCode }: ChildProcess): boolean {

@@ -1,6 +1,4 @@
-import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -10,6 +8,7 @@ import { StartError } from "../start-error.ts";
 import { createTestDatabase } from "../testing/database.ts";
 import { eventually } from "../testing/eventually.ts";
 import { findFreePorts } from "../testing/ports.ts";
+import { openPostgresProxy } from "../testing/postgres-proxy.ts";
 import { createTestLog } from "../testing/rpc.ts";
 import { type DatabaseOptions, openDatabase } from "./database.ts";
 import { loadMigrations, migrate } from "./migrations.ts";
@@ -100,11 +99,19 @@ test("a database that is not there yet is waited for", async () => {
   const url = options.url.replace(/@[^/]*\//, `@127.0.0.1:${port}/`);
   const migrated = migrate({ ...options, url }, await loadMigrations(writeMigrations({ "0001_create_list.ts": create })), log);
   await eventually(() => expect(logs).toContainEqual(expect.objectContaining({ msg: "the database cannot be reached; trying again" })));
-  const [, host = ""] = /@([^/]*)\//.exec(options.url) ?? [];
-  const socket = `${decodeURIComponent(host)}/.s.PGSQL.5432`;
-  const proxy = createServer((client) => client.pipe(connect(socket)).pipe(client)).listen(port, "127.0.0.1");
-  onTestFinished(() => void proxy.close());
-  await once(proxy, "listening");
+  await openPostgresProxy(options.url, port);
   await migrated;
+  expect(await listOf(options)).toEqual([]);
+});
+
+test("a replica that waits for another's long migration waits as long as it takes", async () => {
+  const options = { ...(await createTestDatabase()), statementTimeoutMs: 200 };
+  const sleep = "SELECT pg_sleep(0.7)";
+  const slow = `export const up = async (db) => {
+    await db.executeQuery({ sql: "${sleep}", parameters: [], query: { kind: "RawNode", sqlFragments: ["${sleep}"], parameters: [] } });
+    await db.schema.createTable("list").addColumn("n", "integer").execute();
+  };`;
+  const migrations = await loadMigrations(writeMigrations({ "0001_create_list.ts": slow }));
+  await Promise.all([migrate(options, migrations, createTestLog().log), migrate(options, migrations, createTestLog().log)]);
   expect(await listOf(options)).toEqual([]);
 });

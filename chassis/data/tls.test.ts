@@ -5,17 +5,19 @@ import { sql } from "kysely";
 import { generate } from "selfsigned";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { testDatabaseOptions } from "../testing/database-options.ts";
+import { findFreePorts } from "../testing/ports.ts";
 import { createTestLog } from "../testing/rpc.ts";
 import { openDatabase } from "./database.ts";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "./embedded-postgres.ts";
 
-/** An address of the loopback interface where no other Postgres listens on its port. */
-const host = "127.0.0.77";
+const host = "127.0.0.1";
+let port: number;
 let dataDir: string;
 let postgres: EmbeddedPostgres;
 let passwordOf: string;
 
 beforeAll(async () => {
+  port = await findFreePorts(1);
   dataDir = mkdtempSync("/var/tmp/parley-test-");
   chmodSync(dataDir, 0o755);
   for (const name of ["server", "other"]) {
@@ -30,6 +32,7 @@ beforeAll(async () => {
   postgres = await startEmbeddedPostgres({
     dataDir,
     maxConnections: 20,
+    port,
     settings: [
       `listen_addresses=${host}`,
       "ssl=on",
@@ -46,7 +49,7 @@ afterAll(async () => {
 });
 
 function open(query: string) {
-  const database = openDatabase<unknown>(testDatabaseOptions(`postgres://shop:${passwordOf}@${host}/shop?${query}`));
+  const database = openDatabase<unknown>(testDatabaseOptions(`postgres://shop:${passwordOf}@${host}:${port}/shop?${query}`));
   onTestFinished(() => database.close());
   return async () => {
     const { rows } = await sql<{ ssl: boolean }>`SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()`.execute(database.db);

@@ -120,7 +120,7 @@ test("a user's token goes on to further calls; work in the background has the se
       return {};
     },
   });
-  const interceptors = clientInterceptors({ registry: new Registry(), ownToken: async () => "own" });
+  const interceptors = clientInterceptors({ registry: new Registry(), serviceToken: async () => "own" });
   const clientOfB = createClient(EchoService, openTestTransport([b.port], [EchoService], interceptors));
   const { client } = await openTestEcho({
     async echo() {

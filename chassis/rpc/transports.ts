@@ -1,7 +1,7 @@
 import type { DescService } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 import type { Registry } from "prom-client";
-import type { OwnToken } from "../auth/service-token.ts";
+import type { ServiceToken } from "../auth/service-token.ts";
 import { type CommonConfig, type ConfigShape, readConfig, target, variableOf } from "../config.ts";
 import { StartError } from "../start-error.ts";
 import { clientInterceptors } from "./interceptors/all.ts";
@@ -38,7 +38,12 @@ export function localAddress(host: string): string {
 /** Opens a transport to each neighbour. */
 export function openTransports(
   neighbours: Neighbours,
-  { env, common, registry, ownToken }: { env: NodeJS.ProcessEnv; common: CommonConfig; registry: Registry; ownToken?: OwnToken },
+  {
+    env,
+    common,
+    registry,
+    serviceToken,
+  }: { env: NodeJS.ProcessEnv; common: CommonConfig; registry: Registry; serviceToken?: ServiceToken },
 ): Transports {
   const transports = new Map(
     Object.entries(neighbours).map(([name, contracts]) => [
@@ -46,7 +51,7 @@ export function openTransports(
       openTransport({
         target: readConfig({ target: target(name) }, { target: env[variableOf(name, "TARGET")] }).target,
         contracts,
-        interceptors: clientInterceptors({ registry, ...(ownToken && { ownToken }) }),
+        interceptors: clientInterceptors({ registry, ...(serviceToken && { serviceToken }) }),
         maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
       }),
     ]),

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Authenticate, authConfig, createAuthenticate } from "../auth/authenticate.ts";
 import { ensureLocalKeys, signUserToken } from "../auth/local-keys.ts";
-import { createOwnToken } from "../auth/service-token.ts";
+import { createServiceToken } from "../auth/service-token.ts";
 import { readConfig } from "../config.ts";
 
 /** The keys of a test file, and what is signed with them. */
@@ -35,6 +35,6 @@ export async function asUser(subject: string, ...roles: ("customer" | "staff")[]
 /** The options of a call that a service makes for nobody else. */
 export async function asService(): Promise<{ headers: { authorization: string } }> {
   await testAuth();
-  const token = await createOwnToken("test", join(dataDir, "keys", "test.private.json"), "parley")();
+  const token = await (await createServiceToken("test", join(dataDir, "keys", "test.private.json"), "parley"))();
   return { headers: { authorization: `Bearer ${token}` } };
 }

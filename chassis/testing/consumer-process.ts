@@ -17,7 +17,7 @@ const database = openDatabase(testDatabaseOptions(url));
 const transport = openTransport({
   target: `ipv4:127.0.0.1:${port}`,
   contracts: [EventLogService],
-  interceptors: clientInterceptors({ registry: new Registry(), ownToken: async () => token }),
+  interceptors: clientInterceptors({ registry: new Registry(), serviceToken: async () => token }),
   maxMessageBytes: 4 * 1024 * 1024,
 });
 const countNumber = onEvent(NumberCountedSchema, async (tx, { number }) => {

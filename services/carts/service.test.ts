@@ -272,6 +272,7 @@ const long = "x".repeat(201);
 
 test.each<[string, string, (client: Client<typeof CartsService>, alice: Options) => Promise<unknown>]>([
   ["a customer too long to get", "customer_id", (client, alice) => client.getCart({ customerId: long }, alice)],
+  ["a customer with NUL", "customer_id", (client, alice) => client.getCart({ customerId: "a\0b" }, alice)],
   ["no product to add", "product_id", (client, alice) => client.addItem({ quantity: 1, requestId }, alice)],
   ["0 to add", "quantity", (client, alice) => client.addItem({ productId: "lamp", requestId }, alice)],
   ["100 to add", "quantity", (client, alice) => client.addItem({ productId: "lamp", quantity: 100, requestId }, alice)],

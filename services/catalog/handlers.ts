@@ -1,6 +1,7 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { Database } from "@parley/chassis/data/database.ts";
 import type { EventLog } from "@parley/chassis/data/event-log.ts";
+import { detach } from "@parley/chassis/rpc/current-call.ts";
 import {
   type CatalogService,
   ErrorReason,
@@ -13,10 +14,15 @@ import {
 import { fail } from "./errors.ts";
 import { decodeListToken, decodeSearchToken, encodePageToken } from "./page-token.ts";
 import { assertEtag, changesOf, isSameProduct } from "./product.ts";
-import { createStore, mostRanked, type Tables } from "./store.ts";
+import { createStore, mostRanked, type Store, type Tables } from "./store.ts";
 
 /** AIP-158: what is asked for beyond the most is cut, not refused. */
 const pageSizes = { byDefault: 20, most: 100 };
+/** Words of a query that count. */
+const mostWords = 10;
+/** How long the categories are kept: to count them all products are read, and every home page asks. */
+const categoriesMs = 1_000;
+
 export function createHandlers({
   database,
   eventLog,
@@ -25,6 +31,8 @@ export function createHandlers({
   eventLog: EventLog;
 }): ServiceImpl<typeof CatalogService> {
   const store = createStore(database.db);
+  let categories: ReturnType<Store["listCategories"]> = Promise.resolve([]);
+  let categoriesUntilMs = 0;
   return {
     async listProducts({ pageSize, pageToken, categoryId: category, order: asked }) {
       const order = asked === ProductOrder.UNSPECIFIED ? ProductOrder.TITLE : asked;
@@ -39,7 +47,14 @@ export function createHandlers({
     },
 
     async listCategories() {
-      return { categories: await store.listCategories() };
+      if (performance.now() > categoriesUntilMs) {
+        categoriesUntilMs = performance.now() + categoriesMs;
+        categories = detach(() => store.listCategories());
+        categories.catch(() => {
+          categoriesUntilMs = 0;
+        });
+      }
+      return { categories: await categories };
     },
 
     async getProduct({ productId }) {
@@ -54,18 +69,19 @@ export function createHandlers({
     },
 
     async searchProducts({ query, pageSize, pageToken }) {
-      const { offset, isSimilar } = pageToken === "" ? { offset: 0, isSimilar: false } : decodeSearchToken(pageToken, query);
+      const { offset, isSimilar: isAsSimilar } = pageToken === "" ? { offset: 0, isSimilar: false } : decodeSearchToken(pageToken, query);
       const size = Math.min(sizeOf(pageSize), mostRanked - offset);
-      const search = { query, offset, limit: size + 1 };
-      const found = isSimilar ? [] : await store.search(search);
-      const isLikeness = isSimilar || (offset === 0 && found.length === 0);
-      const rows = isLikeness ? await database.transaction((tx) => createStore(tx).searchSimilar(search)) : found;
+      const page = { offset, limit: size + 1 };
+      const words = wordsOf(query);
+      const found = isAsSimilar ? [] : await store.search({ words, ...page });
+      const isSimilar = isAsSimilar || (offset === 0 && found.length === 0);
+      const products = isSimilar ? await store.search({ words: await store.correctWords(words), ...page }) : found;
       const next = offset + size;
-      const hasNext = rows.length > size && next < mostRanked;
+      const hasNext = products.length > size && next < mostRanked;
       return {
-        products: rows.slice(0, size),
-        nextPageToken: hasNext ? encodePageToken({ query, offset: next, isSimilar: isLikeness }) : "",
-        isSimilar: isLikeness && rows.length > 0,
+        products: products.slice(0, size),
+        nextPageToken: hasNext ? encodePageToken({ query, offset: next, isSimilar }) : "",
+        isSimilar: isSimilar && products.length > 0,
       };
     },
 
@@ -118,6 +134,10 @@ export function createHandlers({
       });
     },
   };
+}
+
+function wordsOf(query: string): string[] {
+  return (query.match(/[\p{L}\p{N}]+/gu) ?? []).slice(0, mostWords);
 }
 
 function sizeOf(pageSize: number): number {

@@ -29,11 +29,6 @@ const columnList = sql.join(columns.map((column) => sql.ref(`product.${column}`)
 
 /** The most products that a search finds, and that are compared with one: ranking more takes too long, and nobody reads them. */
 export const mostRanked = 1_000;
-/** Words of a query that count. */
-const maxWords = 10;
-/** How alike a title must be, from 0 to 1 (word_similarity of pg_trgm): "walnt cuting bord" and "Walnut Cutting Board" are 0.5. */
-const leastSimilarity = 0.4;
-
 export interface Tables {
   product: ProductTable;
 }
@@ -66,10 +61,10 @@ export interface Store {
   listCategories(): Promise<MessageInitShape<typeof CategorySchema>[]>;
   /** Lists the products there are of these ids, in no order. */
   listByIds(productIds: readonly string[]): Promise<Product[]>;
-  /** Lists products that have all words of the query, or words that begin with them, the best first. */
-  search(search: Search): Promise<Product[]>;
-  /** Lists products whose title is like the query, the most alike first. In a transaction. */
-  searchSimilar(search: Search): Promise<Product[]>;
+  /** Lists products that have all these words, or words that begin with them, the best first. */
+  search(search: { readonly words: readonly string[]; readonly offset: number; readonly limit: number }): Promise<Product[]>;
+  /** Returns for each word the most similar one of all titles; none for those to which none is similar. */
+  correctWords(words: readonly string[]): Promise<string[]>;
   listRelated(productId: string, limit: number): Promise<Product[]>;
   /** Adds products; returns those of whose id there was none. */
   insertAll(products: readonly NewProduct[]): Promise<Product[]>;
@@ -81,12 +76,6 @@ export interface Store {
 type NewProduct = Pick<ProductMessage, "productId" | "title" | "description" | "categories" | "imagePath"> & {
   readonly price?: { readonly currencyCode: string; readonly minorUnits: bigint } | undefined;
 };
-
-interface Search {
-  readonly query: string;
-  readonly offset: number;
-  readonly limit: number;
-}
 
 export function createStore(db: Kysely<Tables>): Store {
   return {
@@ -119,8 +108,7 @@ export function createStore(db: Kysely<Tables>): Store {
       return rows.map(productOf);
     },
 
-    async search({ query, offset, limit }) {
-      const words = (query.match(/[\p{L}\p{N}]+/gu) ?? []).slice(0, maxWords);
+    async search({ words, offset, limit }) {
       if (words.length === 0) return [];
       const tsquery = words.map((word) => `${word}:*`).join(" & ");
       const { rows } = await sql<ProductRow>`
@@ -130,13 +118,12 @@ export function createStore(db: Kysely<Tables>): Store {
       return rows.map(productOf);
     },
 
-    async searchSimilar({ query, offset, limit }) {
-      await sql`SELECT set_config('pg_trgm.word_similarity_threshold', ${String(leastSimilarity)}, true)`.execute(db);
-      const { rows } = await sql<ProductRow>`
-        SELECT ${columnList} FROM (
-          SELECT * FROM product WHERE NOT archived AND ${query} <% title LIMIT ${mostRanked}) AS product
-        ORDER BY word_similarity(${query}, title) DESC, product_id OFFSET ${offset} LIMIT ${limit}`.execute(db);
-      return rows.map(productOf);
+    async correctWords(words) {
+      const { rows } = await sql<{ word: string }>`
+        SELECT title_word.word FROM unnest(${[...words]}::text[]) WITH ORDINALITY AS given (word, place), LATERAL (
+          SELECT word FROM title_word WHERE title_word.word % lower(given.word)
+          ORDER BY similarity(title_word.word, lower(given.word)) DESC, word LIMIT 1) AS title_word ORDER BY place`.execute(db);
+      return rows.map(({ word }) => word);
     },
 
     async listRelated(productId, limit) {

@@ -2,7 +2,7 @@ import type { Interceptor } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import type { Registry } from "prom-client";
 import type { Authenticate } from "../../auth/authenticate.ts";
-import type { OwnToken } from "../../auth/service-token.ts";
+import type { ServiceToken } from "../../auth/service-token.ts";
 import { access } from "./access.ts";
 import { currentCall } from "./current-call.ts";
 import { deadline } from "./deadline.ts";
@@ -35,7 +35,10 @@ export function gatewayInterceptors({ log, registry }: Telemetry): Interceptor[]
   return [currentCall, requestLog(log), metrics("gateway", registry), errorBoundary({ log, neighbours: "relay" }), deadline];
 }
 
-/** What happens about every call that a service or the gateway makes; without `ownToken`, as the gateway, it speaks for nobody. */
-export function clientInterceptors({ registry, ownToken }: Pick<Telemetry, "registry"> & { readonly ownToken?: OwnToken }): Interceptor[] {
-  return [metrics("grpc_client", registry), propagation(ownToken)];
+/** What happens about every call that a service or the gateway makes; without `serviceToken`, as the gateway, it speaks for nobody. */
+export function clientInterceptors({
+  registry,
+  serviceToken,
+}: Pick<Telemetry, "registry"> & { readonly serviceToken?: ServiceToken }): Interceptor[] {
+  return [metrics("grpc_client", registry), propagation(serviceToken)];
 }

@@ -361,7 +361,7 @@ export declare type SearchProductsResponse = Message<"parley.catalog.v1.SearchPr
   nextPageToken: string;
 
   /**
-   * Whether no product has the words, and these have titles that are alike.
+   * Whether no product has the words, and these have similar ones.
    *
    * @generated from field: bool is_similar = 3;
    */
@@ -762,7 +762,7 @@ export declare const CatalogService: GenService<{
     output: typeof ListProductsResponseSchema;
   },
   /**
-   * Lists the categories of the products that are sold, by name. Safe to repeat.
+   * Lists the categories of the products that are sold, by name, as they were at most a second ago. Safe to repeat.
    *
    * @generated from rpc parley.catalog.v1.CatalogService.ListCategories
    */
@@ -798,7 +798,7 @@ export declare const CatalogService: GenService<{
   },
   /**
    * Searches the products that are sold: by words and their beginnings, or, where none has them
-   * all, by titles that are alike. Of more than 1,000 products that match, some 1,000 are ranked. Safe to repeat.
+   * all, by the most similar words of titles, in place of misspelt ones. Of more than 1,000 products that match, some 1,000 are ranked. Safe to repeat.
    *
    * Fails as ListProducts does.
    *

@@ -88,6 +88,14 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_PERMISSION_DENIED = 9;
    */
   PERMISSION_DENIED = 9,
+
+  /**
+   * The client, or all clients together, have as many calls in progress as the gateway lets in. End
+   * some of them, or try again after the delay of `google.rpc.RetryInfo`.
+   *
+   * @generated from enum value: ERROR_REASON_TOO_MANY_CALLS = 10;
+   */
+  TOO_MANY_CALLS = 10,
 }
 
 /**

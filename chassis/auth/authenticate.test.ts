@@ -1,17 +1,21 @@
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Code } from "@connectrpc/connect";
 import { ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { Access } from "@parley/gen/parley/options/v1/options_pb.js";
-import { exportJWK, generateKeyPair, SignJWT } from "jose";
+import { exportJWK, generateKeyPair, importJWK, SignJWT } from "jose";
 import { Registry } from "prom-client";
 import { expect, onTestFinished, test } from "vitest";
-import { createAuthenticate } from "../../auth/authenticate.ts";
-import { customerIdOf, identityKey } from "../../auth/caller.ts";
-import { asService, asUser, testAuth } from "../../testing/auth.ts";
-import { failureOf } from "../../testing/failure.ts";
-import { createTestLog, openTestEcho } from "../../testing/rpc.ts";
-import { serverInterceptors } from "./all.ts";
+import { authConfig, createAuthenticate } from "../auth/authenticate.ts";
+import { customerIdOf, identityKey } from "../auth/caller.ts";
+import { ensureLocalKeys } from "../auth/local-keys.ts";
+import { createServiceToken } from "../auth/service-token.ts";
+import { readConfig } from "../config.ts";
+import { serverInterceptors } from "../rpc/interceptors/all.ts";
+import { asService, asUser, testAuth } from "../testing/auth.ts";
+import { failureOf } from "../testing/failure.ts";
+import { createTestLog, openTestEcho } from "../testing/rpc.ts";
 
 /** The method Secret is for staff and services. */
 async function openSecret() {
@@ -87,7 +91,7 @@ test.each(["EdDSA", "ES256", "RS256"] as const)("tokens signed by %s with a key 
   await call(await sign());
 });
 
-test("keys are fetched once, and again for one that is new, but not for each that is made up", async () => {
+test("keys are fetched once, and not for each key that a token makes up", async () => {
   const { addKey, call, fetches } = await openIssuer();
   const sign = await addKey("one");
   for (let count = 0; count < 3; count++) await call(await sign());
@@ -111,6 +115,9 @@ test.each<[string, RegExp, Record<string, unknown>, Record<string, unknown>?]>([
   ["is of another issuer", /iss/, { iss: "https://evil.example" }],
   ["is for somebody else", /aud/, { aud: "bank" }],
   ["has no subject", /sub/, { sub: undefined }],
+  ["has an empty subject", /sub/, { sub: "" }],
+  ["has a subject that is no text", /sub/, { sub: 5 }],
+  ["has a subject with NUL", /sub/, { sub: "a\0b" }],
   ["claims to be a service's", /not valid/, { iss: "service:test", sub: "service:test" }],
 ])("a token that %s is UNAUTHENTICATED", async (_title, message, claims) => {
   const { addKey, call } = await openIssuer();
@@ -131,6 +138,7 @@ test.each([
   ["an empty one", "Bearer "],
   ["another scheme", "Basic Ym9iOmJvYg=="],
   ["nonsense", "Bearer nonsense"],
+  ["one whose issuer is no text", `Bearer ${btoa('{"alg":"EdDSA","kid":"users"}')}.${btoa('{"iss":5,"sub":"bob"}')}.AAAA`],
   ["one that is not signed", `Bearer ${btoa('{"alg":"none"}')}.${btoa('{"iss":"https://id.example","sub":"bob","roles":["staff"]}')}.`],
 ])("with %s a call is UNAUTHENTICATED", async (_title, authorization) => {
   const { authenticate } = await openIssuer();
@@ -145,11 +153,17 @@ test("an algorithm that is not among the three is refused", async () => {
 
 test("a service's key signs for itself alone", async () => {
   const { authenticate, dataDir } = await testAuth();
-  const { ensureLocalKeys } = await import("../../auth/local-keys.ts");
-  const { createOwnToken } = await import("../../auth/service-token.ts");
   const env = await ensureLocalKeys([{ name: "other", keyVariable: "PARLEY_OTHER_KEY_FILE" }], { env: {}, dataDir });
-  const token = await createOwnToken("test", env["PARLEY_OTHER_KEY_FILE"] ?? "", "parley")();
+  const token = await (await createServiceToken("test", env["PARLEY_OTHER_KEY_FILE"] ?? "", "parley"))();
   expect(await failureOf(authenticate(`Bearer ${token}`))).toMatchObject({ code: Code.Unauthenticated });
+  // Under its own key's name, for another service.
+  const key = await importJWK(JSON.parse(readFileSync(env["PARLEY_OTHER_KEY_FILE"] ?? "", "utf8")), "EdDSA");
+  const claims = { iss: "service:test", sub: "service:test", aud: "parley", exp: Math.floor(Date.now() / 1000) + 60 };
+  const disguised = await new SignJWT(claims).setProtectedHeader({ alg: "EdDSA", kid: "service:other" }).sign(key);
+  const fresh = createAuthenticate(readConfig(authConfig, env));
+  expect(await failureOf(fresh(`Bearer ${disguised}`))).toMatchObject({ code: Code.Unauthenticated });
+  const own = await (await createServiceToken("other", env["PARLEY_OTHER_KEY_FILE"] ?? "", "parley"))();
+  expect((await fresh(`Bearer ${own}`)).subject).toBe("other");
 });
 
 test("keys that cannot be had are UNAVAILABLE, which is no fault of the caller's", async () => {
@@ -157,6 +171,13 @@ test("keys that cannot be had are UNAVAILABLE, which is no fault of the caller's
   const sign = await addKey("one");
   server.close();
   server.closeAllConnections();
+  expect(await failureOf(call(await sign()))).toMatchObject({ code: Code.Unavailable });
+});
+
+test("an issuer that answers with what is no key set is UNAVAILABLE", async () => {
+  const { addKey, call, server } = await openIssuer();
+  const sign = await addKey("one");
+  server.removeAllListeners("request").on("request", (_request, response) => response.end('{"keys":"none"}'));
   expect(await failureOf(call(await sign()))).toMatchObject({ code: Code.Unavailable });
 });
 

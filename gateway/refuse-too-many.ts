@@ -1,0 +1,30 @@
+import { constants } from "node:http2";
+import { toJson } from "@bufbuild/protobuf";
+import { errorToJson } from "@connectrpc/connect/protocol-connect";
+import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
+import { fail, statusMessageOf } from "@parley/chassis/rpc/errors.ts";
+import { RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
+import { StatusSchema } from "@parley/gen/google/rpc/status_pb.js";
+import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
+import { types } from "./contracts.ts";
+import { cut, type NodeRequest, type NodeResponse } from "./node-handler.ts";
+
+const retrySeconds = 1;
+const retry = { desc: RetryInfoSchema, value: { retryDelay: { seconds: BigInt(retrySeconds) } } };
+const message = "too many calls are in progress, of this client or in all: end some, or try again";
+const error = fail(ErrorReason.TOO_MANY_CALLS, message, {}, retry);
+const grpcHeaders = Object.fromEntries(setTrailerStatus(new Headers(), error));
+const restHeaders = { "content-type": "application/json", "retry-after": String(retrySeconds) };
+const connectText = JSON.stringify(errorToJson(error, undefined));
+const restText = JSON.stringify(toJson(StatusSchema, statusMessageOf(error), { registry: types }));
+
+/** Refuses a request because of too many in progress, in the form of its protocol, at little cost: no part of it is read. */
+export function refuseTooMany(request: NodeRequest, response: NodeResponse): void {
+  request.on("error", () => {});
+  const type = request.headers["content-type"] ?? "";
+  const isGrpc = type.startsWith("application/grpc");
+  const isConnect = type.startsWith("application/connect+") || request.headers["connect-protocol-version"] !== undefined;
+  if (isGrpc) response.writeHead(200, { "content-type": type, ...grpcHeaders });
+  else response.writeHead(429, restHeaders);
+  response.end(isGrpc ? "" : isConnect ? connectText : restText, () => cut(request, response, constants.NGHTTP2_NO_ERROR));
+}
