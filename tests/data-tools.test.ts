@@ -48,3 +48,27 @@ test("a database can be made without a suite, and is deleted only after a yes", 
   expect((await run(dataDir, "reset.ts", [], "yes\n")).out).toContain("is deleted");
   expect(existsSync(join(dataDir, "postgres"))).toBe(false);
 });
+
+test("products are added for scale, tokens are signed, and events looked after, in a running suite", async () => {
+  const suite = await startSuite();
+  const tool = (name: string, ...args: string[]) => run(suite.dataDir, name, args);
+  expect(await tool("seed.ts", "--products", "25")).toMatchObject({ code: 0, out: expect.stringContaining("seeded-1 to seeded-25") });
+  expect(await (await fetch(`${suite.gatewayUrl}/v1/pages/products/seeded-25`)).json()).toMatchObject({
+    product: { productId: "seeded-25" },
+    stock: { available: "1000" },
+  });
+  expect(await tool("seed.ts")).toMatchObject({ code: 1, errors: expect.stringContaining("usage: npm run seed") });
+
+  const { out: token } = await tool("token.ts", "--subject", "alice", "--role", "customer");
+  expect((await fetch(`${suite.gatewayUrl}/v1/cart`, { headers: { authorization: `Bearer ${token.trim()}` } })).status).toBe(200);
+  for (const args of [[], ["--subject", "alice"], ["--subject", "alice", "--role", "service"], ["--role", "customer"]])
+    expect(await tool("token.ts", ...args)).toMatchObject({ code: 1, out: "", errors: expect.stringContaining("usage: npm run -s token") });
+
+  expect((await tool("events.ts", "trim", "catalog", "--older-than", "1h")).out).toBe("events are deleted up to position 0\n");
+  expect((await tool("events.ts", "trim", "catalog", "--older-than", "1ms")).out).toBe("events are deleted up to position 89\n");
+  expect((await tool("events.ts", "list", "catalog")).errors).toBe("catalog consumes no events\n");
+  expect((await tool("events.ts", "trim", "inventory", "--older-than", "1h")).errors).toBe("inventory has no event log\n");
+  for (const args of [[], ["list"], ["trim", "catalog"], ["skip", "catalog"], ["drop", "catalog"]])
+    expect(await tool("events.ts", ...args)).toMatchObject({ code: 1, errors: expect.stringContaining("npm run events -- list") });
+  expect(await suite.stop()).toBe(0);
+});

@@ -5,7 +5,19 @@ import { z } from "zod";
 import { services } from "../services/all.ts";
 
 const loaded = await Promise.all(Object.values(services).map((load) => load()));
-const parts = [{ name: "every process", config: commonConfig }, ...loaded, createGateway(Object.keys(services))];
+const components = [...loaded, createGateway(Object.keys(services))];
+const shared = components.flatMap(({ config }, index) =>
+  Object.entries(config).filter(([name]) => components.some((other, place) => place > index && name in other.config)),
+);
+const isShared = new Set(shared.map(([name]) => name));
+const parts = [
+  { name: "every process", config: commonConfig },
+  { name: "several services", config: Object.fromEntries(shared) },
+  ...components.map(({ name, config }) => ({
+    name,
+    config: Object.fromEntries(Object.entries(config).filter(([key]) => !isShared.has(key))),
+  })),
+];
 process.stdout.write(parts.map(({ name, config }) => tableOf(name, config)).join("\n"));
 
 function tableOf(title: string, config: ConfigShape): string {

@@ -29,7 +29,7 @@ try {
       process.stdout.write(`events are deleted up to position ${await trimEventLog(database, olderThanMs)}\n`);
     } else if (verb === "skip") {
       if (!(await skipEvents(database, source, BigInt(to)))) throw new StartError(`${serviceName} does not read the log of ${source}`);
-      process.stdout.write(`${serviceName} goes on behind position ${to} of ${source}\n`);
+      process.stdout.write(`${serviceName} goes on after position ${to} of ${source}\n`);
     } else if (verb === "retry") {
       process.stdout.write(`${await retrySetAside(database, values.subject)} events will be tried again by ${serviceName}\n`);
     } else {

@@ -83,7 +83,7 @@ export declare const EventSchema: GenMessage<Event>;
  */
 export declare type ReadRequest = Message<"parley.events.v1.ReadRequest"> & {
   /**
-   * The position behind which to begin; 0: at the first event.
+   * The position after which to begin; 0: with the first event.
    *
    * @generated from field: int64 after_position = 1;
    */
@@ -144,8 +144,8 @@ export enum ErrorReason {
   UNSPECIFIED = 0,
 
   /**
-   * Events behind the position are deleted; `trimmedPosition` in the metadata is the last of them.
-   * Who needs them must be brought up to date in another way, and then begin behind it.
+   * Events after the position are deleted; `trimmedPosition` in the metadata is the last of them.
+   * Who needs them must be brought up to date in another way, and then begin after it.
    *
    * @generated from enum value: ERROR_REASON_CURSOR_TRIMMED = 1;
    */
@@ -171,10 +171,10 @@ export declare const ErrorReasonSchema: GenEnum<ErrorReason>;
  */
 export declare const EventLogService: GenService<{
   /**
-   * Sends the events behind a position, in their order, and then, with `follow`, each further one
+   * Sends the events after a position, in their order, and then, with `follow`, each further one
    * as it happens. Safe to repeat.
    *
-   * Fails with `OUT_OF_RANGE`, reason `CURSOR_TRIMMED`, where events behind the position are
+   * Fails with `OUT_OF_RANGE`, reason `CURSOR_TRIMMED`, where events after the position are
    * deleted, and reason `CURSOR_AHEAD` where the log has not come as far as the position.
    *
    * @generated from rpc parley.events.v1.EventLogService.Read
