@@ -13,6 +13,7 @@ import { openEventLog } from "@parley/chassis/data/event-log.ts";
 import { clientInterceptors } from "@parley/chassis/rpc/interceptors/all.ts";
 import { openTransport } from "@parley/chassis/rpc/transport.ts";
 import { createLogger } from "@parley/chassis/telemetry/log.ts";
+import { makeDataDir } from "@parley/chassis/testing/data-dir.ts";
 import { testDatabaseOptions } from "@parley/chassis/testing/database-options.ts";
 import { CatalogService, ProductUpdatedSchema } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
 import { InventoryService } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
@@ -20,7 +21,7 @@ import { seedStock } from "@parley/inventory/seed.ts";
 import type { Tables as InventoryTables } from "@parley/inventory/store.ts";
 import { Pool } from "pg";
 import { Registry } from "prom-client";
-import { makeDataDir, startSuite } from "../tests/suite.ts";
+import { startSuite } from "../tests/suite.ts";
 
 const productCount = 100_000;
 const atOnce = 16;

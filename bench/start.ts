@@ -3,7 +3,8 @@
 // later, and under 300 MB.
 import { execFileSync } from "node:child_process";
 import { readFileSync, rmSync } from "node:fs";
-import { makeDataDir, type Suite, startSuite } from "../tests/suite.ts";
+import { makeDataDir } from "@parley/chassis/testing/data-dir.ts";
+import { type Suite, startSuite } from "../tests/suite.ts";
 
 const rounds = 7;
 const warmUpCalls = 2_000;

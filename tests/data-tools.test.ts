@@ -2,8 +2,9 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { makeDataDir } from "@parley/chassis/testing/data-dir.ts";
 import { expect, onTestFinished, test } from "vitest";
-import { makeDataDir, startSuite } from "./suite.ts";
+import { startSuite } from "./suite.ts";
 
 const tools = join(import.meta.dirname, "../tools");
 

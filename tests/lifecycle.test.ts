@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { openTransport } from "@parley/chassis/rpc/transport.ts";
+import { makeDataDir } from "@parley/chassis/testing/data-dir.ts";
 import { eventually } from "@parley/chassis/testing/eventually.ts";
 import { findFreePorts } from "@parley/chassis/testing/ports.ts";
 import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "@parley/gen/grpc/health/v1/health_pb.js";
@@ -14,7 +15,7 @@ import { ServerReflection } from "@parley/gen/grpc/reflection/v1/reflection_pb.j
 import { GreeterService } from "@parley/gen/parley/greeter/v1/greeter_pb.js";
 import { expect, onTestFinished, test } from "vitest";
 import { services } from "../services/all.ts";
-import { makeDataDir, partPids, startSuite } from "./suite.ts";
+import { partPids, startSuite } from "./suite.ts";
 
 const root = join(import.meta.dirname, "..");
 

@@ -1,9 +1,10 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
+import { makeDataDir } from "@parley/chassis/testing/data-dir.ts";
 import { findFreePorts } from "@parley/chassis/testing/ports.ts";
 import { services } from "../services/all.ts";
 
@@ -26,13 +27,6 @@ export interface Suite {
   readonly errors: readonly string[];
   /** Sends SIGTERM and resolves with the exit code. */
   stop(): Promise<number | null>;
-}
-
-/** Makes a folder that the user of Postgres may enter when we are root. */
-export function makeDataDir(): string {
-  const dataDir = mkdtempSync("/var/tmp/parley-test-");
-  chmodSync(dataDir, 0o755);
-  return dataDir;
 }
 
 /** Starts the suite, with data of its own unless it is given a folder, and waits until it says that it is ready. Throws with what it printed where it is not. */

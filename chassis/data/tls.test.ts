@@ -1,9 +1,10 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chownSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { sql } from "kysely";
 import { generate } from "selfsigned";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { makeDataDir } from "../testing/data-dir.ts";
 import { testDatabaseOptions } from "../testing/database-options.ts";
 import { findFreePorts } from "../testing/ports.ts";
 import { createTestLog } from "../testing/rpc.ts";
@@ -18,8 +19,7 @@ let passwordOf: string;
 
 beforeAll(async () => {
   port = await findFreePorts(1);
-  dataDir = mkdtempSync("/var/tmp/parley-test-");
-  chmodSync(dataDir, 0o755);
+  dataDir = makeDataDir();
   for (const name of ["server", "other"]) {
     const { cert, private: key } = await generate([{ name: "commonName", value: "parley" }], {
       extensions: [{ name: "subjectAltName", altNames: [{ type: 7, ip: host }] }],

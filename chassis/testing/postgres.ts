@@ -1,7 +1,8 @@
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { pino } from "pino";
 import type { TestProject } from "vitest/node";
 import { startEmbeddedPostgres } from "../data/embedded-postgres.ts";
+import { makeDataDir } from "./data-dir.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -12,8 +13,7 @@ declare module "vitest" {
 
 /** Vitest's global set-up: one Postgres for the run, where each test has a database of its own. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const dataDir = mkdtempSync("/var/tmp/parley-test-");
-  chmodSync(dataDir, 0o755); // for the user of Postgres, when we are root
+  const dataDir = makeDataDir();
   const postgres = await startEmbeddedPostgres({ dataDir, maxConnections: 300, log: pino({ level: "silent" }) });
   project.provide("postgresUrl", postgres.superuserUrl);
   return async () => {
