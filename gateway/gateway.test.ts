@@ -479,6 +479,20 @@ test("a client that sends very many requests ahead of their answers is cut off",
   expect((await fetch(`${url}/testing/echo/next`)).status).toBe(200);
 });
 
+test("requests whose connection is gone count no more, however many were sent ahead of their answers", async () => {
+  const { url, port } = await openTestGateway({ env: { PARLEY_GATEWAY_MAX_CALLS: "30" } });
+  for (let round = 0; round < 10; round++) {
+    const socket = connectTcp(port, "127.0.0.1").on("error", () => {});
+    socket.write("GET /testing/echo/x?ending.delay=60s HTTP/1.1\r\nhost: x\r\n\r\n".repeat(10));
+    await eventually(async () => {
+      const metrics = await (await fetch(`http://127.0.0.1:${port + 1}/metrics`)).text();
+      expect(metrics).toMatch(/gateway_in_progress\{[^}]*\} 10\n/);
+    });
+    socket.resetAndDestroy();
+  }
+  await eventually(async () => expect((await fetch(`${url}/testing/echo/next`)).status).toBe(200));
+});
+
 test("one address has as many connections as it may have; others get theirs", async () => {
   const { url, port } = await openTestGateway({ env: { PARLEY_GATEWAY_MAX_CONNECTIONS_PER_CLIENT: "3" } });
   const sockets = Array.from({ length: 3 }, () => connectTcp({ port, host: "127.0.0.1", localAddress: "127.0.0.9" }));

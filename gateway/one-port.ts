@@ -88,15 +88,9 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
     if (socket === undefined || connection === undefined || socket.writableEnded) return void request.destroy();
     const { client } = connection;
     const isBeyond = requests >= options.maxRequests || client.requests >= options.maxRequestsPerClient;
-    requests++;
-    client.requests++;
-    connection.requests++;
-    response.once("close", () => {
-      requests--;
-      client.requests--;
-      connection.requests--;
-      connection.idleSinceMs = performance.now();
-    });
+    count(connection, 1);
+    // Where the connection closed, all of its requests were counted down, for Node tells not every response of that.
+    response.once("close", () => connections.has(socket) && count(connection, -1));
     if (connection.session === undefined && connection.requests > maxPipelined) return void socket.destroy();
     const answer = isBeyond ? options.refuse : options.handler;
     if (!draining || connection.session !== undefined) return void answer(request, response);
@@ -105,6 +99,12 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
       if (connection.requests === 1) response.setHeader("connection", "close");
       answer(request, response);
     });
+  };
+  const count = (connection: Connection, more: number): void => {
+    requests += more;
+    connection.client.requests += more;
+    connection.requests += more;
+    connection.idleSinceMs = performance.now();
   };
   const socketOf = (request: Http2ServerRequest): Socket | undefined =>
     request.stream.session === undefined ? undefined : bySession.get(request.stream.session as ServerHttp2Session);
@@ -138,6 +138,7 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
     socket.once("close", () => {
       clearTimeout(timer);
       connections.delete(socket);
+      count(connection, -connection.requests);
       client.connections--;
       if (client.connections === 0) clients.delete(address);
     });
