@@ -33,8 +33,8 @@ export interface Component {
 export interface ComponentDatabase {
   /** The variable that says where it is. */
   readonly variable: string;
-  /** Brings it to the schema of the component's code; start() does so, too. */
-  migrate(runtime: Pick<Runtime, "env" | "log">): Promise<void>;
+  /** Brings it to the schema of the component's code, as start() does; returns the number of its last migration. */
+  migrate(runtime: Pick<Runtime, "env" | "log">): Promise<number>;
 }
 
 /** What runs until it is told to stop. */

@@ -10,8 +10,13 @@ import { types } from "./contracts.ts";
 /** Answers a gRPC or gRPC-Web call of a method that there is not, as their clients expect it: with a status. */
 export const unknownMethod: UniversalHandlerFn = async (request) => {
   const { pathname } = new URL(request.url);
-  const header = new Headers({ "content-type": request.header.get("content-type") ?? "" });
-  return { status: 200, header: setTrailerStatus(header, new ConnectError(`there is no method ${pathname}`, Code.Unimplemented)) };
+  const type = request.header.get("content-type") ?? "";
+  const status = setTrailerStatus(new Headers(), new ConnectError(`there is no method ${pathname}`, Code.Unimplemented));
+  const header = new Headers({ "content-type": type });
+  // A status in headers must end the stream, which Node's answer does only after them; gRPC-Web knows no trailers.
+  if (!type.startsWith("application/grpc-web")) return { status: 200, header, trailer: status };
+  for (const [name, value] of status) header.set(name, value);
+  return { status: 200, header };
 };
 
 /** A longer timeout of a client is refused: above 2^31 - 1 ms setTimeout fires at once, and grpc-js adds to it what it has read. */

@@ -180,9 +180,9 @@ describe("bad input is refused with a word of why, and the next call works:", ()
     ["a query parameter beside a whole body", "POST", "/testing/echo?text=1", json, "{}", 400, /text/],
     ["a value of the wrong type", "POST", "/testing/echo", json, '{"numbers":["x"]}', 400, /numbers/],
     ["bytes that are not UTF-8", "POST", "/testing/echo", json, Buffer.from([0x22, 0xff, 0x22]), 400, /not JSON/],
-    ["a wrong content type", "POST", echoPath, "text/plain", "hi", 415, /^$/],
+    ["a wrong content type", "POST", echoPath, "text/plain", "hi", 415, /Echo takes application\/json .*, not text\/plain: curl needs/],
     ["a wrong content type for REST", "POST", "/testing/echo", "text/plain", "hi", 415, /takes application\/json/],
-    ["a wrong verb", "PUT", echoPath, json, "{}", 405, /^$/],
+    ["a wrong verb", "PUT", echoPath, json, "{}", 405, /Echo takes .*POST.*, not PUT/],
     ["an unknown method", "POST", "/parley.testing.v1.EchoService/Nothing", json, "{}", 404, /there is nothing/],
     ["an unknown path", "GET", "/nothing", json, undefined, 404, /there is nothing/],
     ["a path that is not decodable", "GET", "/testing/echo/%ff", json, undefined, 404, /there is nothing/],
@@ -204,7 +204,7 @@ describe("bad input is refused with a word of why, and the next call works:", ()
       json,
       undefined,
       405,
-      /^$/,
+      /EchoOnce takes POST, not GET/,
     ],
     // 500 is what gRPC servers say, too: they take it for a fault of generated code.
     ["a message that is no protobuf", "POST", echoPath, "application/proto", Buffer.from([0xff, 0xff]), 500, /internal/],
@@ -244,6 +244,20 @@ describe("bad input is refused with a word of why, and the next call works:", ()
     const { url } = await openTestGateway();
     expect(await callRaw(url, echoPath, body)).toBe(status);
     expect(await callRaw(url, echoPath, grpcFrame(Buffer.from([10, 1, 97])))).toBe(RpcCode.OK);
+  });
+
+  test("a method that there is not, over gRPC, whose status ends the stream", async () => {
+    const { url } = await openTestGateway();
+    const session = connectHttp2(url);
+    onTestFinished(() => session.destroy());
+    const headers = {
+      ":method": "POST",
+      ":path": "/parley.testing.v1.EchoService/Nothing",
+      "content-type": "application/grpc",
+      te: "trailers",
+    };
+    const [trailers, flags] = await once(session.request(headers).end(grpcFrame(Buffer.of())).resume(), "trailers");
+    expect([trailers["grpc-status"], flags & constants.NGHTTP2_FLAG_END_STREAM]).toEqual(["12", constants.NGHTTP2_FLAG_END_STREAM]);
   });
 
   test.each(["gRPC", "gRPC-Web over HTTP/1.1"])("a method that there is not, over %s", async (name) => {

@@ -1,6 +1,12 @@
 import { constants } from "node:http2";
 import type { ContextValues } from "@connectrpc/connect";
-import { assertByteStreamRequest, type UniversalHandlerFn, type UniversalServerRequest } from "@connectrpc/connect/protocol";
+import {
+  assertByteStreamRequest,
+  createAsyncIterable,
+  type UniversalHandlerFn,
+  type UniversalServerRequest,
+  type UniversalServerResponse,
+} from "@connectrpc/connect/protocol";
 import { type connectNodeAdapter, universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Logger } from "pino";
 import { wholeEnvelopes } from "./whole-envelopes.ts";
@@ -33,12 +39,25 @@ export async function answer(
     universal = { ...universal, body: wholeEnvelopes(universal.body, options.maxMessageBytes) };
   }
   try {
-    await universalResponseToNodeResponse(await options.handler(universal), response);
+    await universalResponseToNodeResponse(withReason(await options.handler(universal), universal), response);
   } catch (error) {
     if (universal.signal.aborted || response.headersSent) return void request.destroy(); // the client is gone
     options.log.error({ err: error, url: request.url }, "a request could not be answered");
     refuse(request, response, 500, "internal error\n");
   }
+}
+
+/** Connect refuses a content type and a verb without a word. */
+function withReason(answer: UniversalServerResponse, { url, header, method }: UniversalServerRequest): UniversalServerResponse {
+  if (answer.body !== undefined || (answer.status !== 415 && answer.status !== 405)) return answer;
+  const { pathname } = new URL(url);
+  const text =
+    answer.status === 405
+      ? `${pathname} takes ${answer.header?.get("allow") ?? "POST"}, not ${method}\n`
+      : `${pathname} takes application/json and other types of Connect and gRPC, not ${header.get("content-type") ?? "none"}: curl needs -H 'content-type: application/json', or --json\n`;
+  const headers = new Headers(answer.header);
+  headers.set("content-type", "text/plain; charset=utf-8");
+  return { ...answer, header: headers, body: createAsyncIterable([new TextEncoder().encode(text)]) };
 }
 
 /**

@@ -24,6 +24,11 @@ export function refuseTooMany(request: NodeRequest, response: NodeResponse): voi
   const type = request.headers["content-type"] ?? "";
   const isGrpc = type.startsWith("application/grpc");
   const isConnect = type.startsWith("application/connect+") || request.headers["connect-protocol-version"] !== undefined;
+  if (isGrpc && "stream" in response) {
+    // A status in headers must end the stream (gRPC over HTTP/2, Trailers-Only).
+    response.stream.respond({ ":status": 200, "content-type": type, ...grpcHeaders }, { endStream: true });
+    return void cut(request, response, constants.NGHTTP2_NO_ERROR);
+  }
   if (isGrpc) response.writeHead(200, { "content-type": type, ...grpcHeaders });
   else response.writeHead(429, restHeaders);
   response.end(isGrpc ? "" : isConnect ? connectText : restText, () => cut(request, response, constants.NGHTTP2_NO_ERROR));

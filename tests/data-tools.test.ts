@@ -29,6 +29,9 @@ test("a running suite's data can be looked at, and is not deleted under it", asy
     errors: "",
   });
   expect((await sql(["catalog"], "SELECT 1 AS one,\n2 AS two;\nSELECT 3;\nexit\n")).out).toMatch(/one \| two\n.*3\n\(1 row\)\n$/s);
+  expect((await sql(["catalog"], "SELECT 4")).out).toBe("?column?\n--------\n4\n(1 row)\n");
+  expect((await sql(["catalog", "-c", "\\d"])).out).toMatch(/product +\| title +\| text/);
+  expect((await sql([])).errors).toMatch(/^usage: npm run sql/);
   expect(await sql(["catalog", "-c", "SELEC"])).toEqual({ code: 1, out: "", errors: 'ERROR: syntax error at or near "SELEC"\n' });
   expect((await sql(["nobody"])).errors).toMatch(/^there is no service nobody; there are .*catalog/);
   expect((await sql(["greeter"])).errors).toBe("greeter has no database\n");
@@ -43,7 +46,11 @@ test("a database can be made without a suite, and is deleted only after a yes", 
   expect((await run(dataDir, "sql.ts", ["catalog", "-c", "SELECT 1"])).errors).toContain(
     "cannot be reached: start the suite, or set PARLEY_CATALOG_DATABASE_URL",
   );
-  expect(await run(dataDir, "migrate.ts", ["--service", "catalog"])).toEqual({ code: 0, out: "", errors: "" });
+  expect(await run(dataDir, "migrate.ts", ["--service", "catalog"])).toMatchObject({
+    code: 0,
+    out: expect.stringMatching(/^catalog is at migration \d\n$/),
+  });
+  expect((await run(dataDir, "reset.ts", [])).out).toContain("nothing is deleted");
   expect((await run(dataDir, "reset.ts", [], "no\n")).out).toContain("nothing is deleted");
   expect(existsSync(join(dataDir, "postgres/data"))).toBe(true);
   expect((await run(dataDir, "reset.ts", [], "yes\n")).out).toContain("is deleted");

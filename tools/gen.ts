@@ -1,7 +1,7 @@
 // Generates gen/ from proto/: the stubs in gen/src, and gen/descriptors.binpb, a descriptor set
 // with comments, from which the gateway works. With --check it writes nothing and fails where
 // gen/ is not what it would write.
-import { execFileSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,7 +12,9 @@ const check = process.argv.includes("--check");
 const out = check ? mkdtempSync(join(tmpdir(), "parley-gen-")) : root;
 
 const buf = (...args: string[]): void => {
-  execFileSync("buf", args, { cwd: root, stdio: "inherit" });
+  const { status, error } = spawnSync("buf", args, { cwd: root, stdio: "inherit" });
+  if (error !== undefined) throw error;
+  if (status !== 0) process.exit(status ?? 1); // it said why
 };
 if (!check) rmSync(join(root, "gen/src"), { recursive: true, force: true });
 buf("generate", "--output", out);

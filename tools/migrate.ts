@@ -15,7 +15,10 @@ try {
   const databases = await startEmbeddedDatabases(chosen, { env: process.env, dataDir: common.PARLEY_DATA_DIR, log });
   try {
     const env = { ...process.env, ...databases.env };
-    for (const service of chosen) await service.database?.migrate({ env, log: log.child({ service: service.name }) });
+    for (const { name, database } of chosen) {
+      const number = await database?.migrate({ env, log: log.child({ service: name }) });
+      process.stdout.write(number === undefined ? `${name} has no database\n` : `${name} is at migration ${number}\n`);
+    }
   } finally {
     await databases.stop();
   }

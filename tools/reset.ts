@@ -1,4 +1,5 @@
 // Deletes all data of the embedded Postgres, after asking; with --yes without.
+import { once } from "node:events";
 import { createInterface } from "node:readline/promises";
 import { commonConfig, readConfig } from "@parley/chassis/config.ts";
 import { deleteEmbeddedPostgres } from "@parley/chassis/data/embedded-postgres.ts";
@@ -17,7 +18,8 @@ try {
 async function isConfirmed(question: string): Promise<boolean> {
   const prompt = createInterface({ input: process.stdin, output: process.stdout });
   try {
-    return (await prompt.question(question)).trim() === "yes";
+    const ended = once(prompt, "close").then(() => "no");
+    return (await Promise.race([prompt.question(question), ended])).trim() === "yes";
   } finally {
     prompt.close();
   }

@@ -1,14 +1,23 @@
 // A small prompt on a service's database: npm run sql -- catalog, or with a statement: npm run sql -- catalog -c "SELECT 1"
 import { createInterface } from "node:readline";
-import { exitOnStartError } from "@parley/chassis/start-error.ts";
+import { exitOnStartError, StartError } from "@parley/chassis/start-error.ts";
 import { Client, DatabaseError, type QueryArrayResult } from "pg";
 import { parseArguments } from "./arguments.ts";
 import { findDatabaseUrl } from "./find-database.ts";
 
+/** As in psql. */
+const describe = "\\d";
+const tables = `SELECT table_name AS table, column_name AS column, data_type AS type
+  FROM information_schema.columns WHERE table_schema = 'public' ORDER BY table_name, ordinal_position`;
+
+const usage = 'npm run sql -- catalog [-c "SELECT 1"]; \\d lists tables and columns';
+
 try {
   const options = { command: { type: "string", short: "c" } } as const;
-  const { values, positionals } = parseArguments({ options, allowPositionals: true }, 'npm run sql -- catalog [-c "SELECT 1"]');
-  const client = await connect(positionals[0] ?? "");
+  const { values, positionals } = parseArguments({ options, allowPositionals: true }, usage);
+  const [serviceName] = positionals;
+  if (serviceName === undefined) throw new StartError(`usage: ${usage}`);
+  const client = await connect(serviceName);
   const succeeded = values.command === undefined ? await prompt(client) : await run(client, values.command);
   await client.end();
   process.exitCode = succeeded ? 0 : 1;
@@ -33,20 +42,24 @@ async function prompt(client: Client): Promise<boolean> {
   for await (const line of lines) {
     if (statement === "" && /^(exit|quit|\\q)$/.test(line.trim())) break;
     statement += `${line}\n`;
-    if (line.trimEnd().endsWith(";")) {
+    if (line.trimEnd().endsWith(";") || statement.trim() === describe) {
       await run(client, statement);
       statement = "";
     }
     ask();
   }
   lines.close();
+  if (statement.trim() !== "") await run(client, statement);
   return true;
 }
 
 /** Runs a statement and prints its rows; returns whether it succeeded. */
 async function run(client: Client, text: string): Promise<boolean> {
   try {
-    const results: QueryArrayResult | QueryArrayResult[] = await client.query({ text, rowMode: "array" });
+    const results: QueryArrayResult | QueryArrayResult[] = await client.query({
+      text: text.trim() === describe ? tables : text,
+      rowMode: "array",
+    });
     for (const result of [results].flat()) process.stdout.write(tableOf(result));
     return true;
   } catch (error) {

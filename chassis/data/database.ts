@@ -128,8 +128,7 @@ export function openDatabase<Schema>(options: DatabaseOptions): Database<Schema>
           for (const callback of committed) callback();
           return result;
         } catch (error) {
-          const givenUp = error instanceof DatabaseError && givenUpCodes.has(error.code);
-          if (!givenUp || attempt === retries.attempts) throw error;
+          if (!isGivenUp(error) || attempt === retries.attempts) throw error;
         }
         await delay(Math.random() * retries.firstWaitMs * 2 ** attempt, undefined, { signal: findCurrentCall()?.signal });
       }
@@ -162,6 +161,11 @@ export function isDatabaseLost(error: unknown): boolean {
       error.message,
     )
   );
+}
+
+/** Whether an error means that Postgres gave the transaction up for another one. */
+export function isGivenUp(error: unknown): boolean {
+  return error instanceof DatabaseError && givenUpCodes.has(error.code);
 }
 
 /** A connection that comes too late for its call goes back at once. */

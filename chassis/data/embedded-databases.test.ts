@@ -11,7 +11,7 @@ test("Postgres takes as many connections as its services open, and some more", a
   const names = ["orders", "carts"];
   const components = names.map((name) => ({
     name,
-    database: { variable: `PARLEY_${name.toUpperCase()}_DATABASE_URL`, migrate: async () => {} },
+    database: { variable: `PARLEY_${name.toUpperCase()}_DATABASE_URL`, migrate: async () => 0 },
   }));
   const databases = await startEmbeddedDatabases(components, { env: { PARLEY_DB_POOL: "7" }, dataDir, log: createTestLog().log });
   onTestFinished(() => databases.stop());

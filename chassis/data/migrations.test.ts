@@ -115,3 +115,25 @@ test("a replica that waits for another's long migration waits as long as it take
   await Promise.all([migrate(options, migrations, createTestLog().log), migrate(options, migrations, createTestLog().log)]);
   expect(await listOf(options)).toEqual([]);
 });
+
+test("another migration of the same number is told, and so is one that fails, with its name", async () => {
+  const options = await createTestDatabase();
+  const { log } = createTestLog();
+  await migrate(options, await loadMigrations(writeMigrations({ "0001_create_list.ts": create, "0002_add_note.ts": add(1) })), log);
+  const other = await loadMigrations(writeMigrations({ "0001_create_list.ts": create, "0002_add_colour.ts": add(2) }));
+  await expect(migrate(options, other, log)).rejects.toThrow(
+    new StartError(
+      "the database has had the migration 0002_add_note, where the code has 0002_add_colour: give the code's another number or, on a laptop, npm run reset",
+    ),
+  );
+  const failing = { "0001_create_list.ts": create, "0002_add_note.ts": add(1), "0003_again.ts": create };
+  await expect(migrate(options, await loadMigrations(writeMigrations(failing)), log)).rejects.toThrow(
+    'the migration 0003_again failed, and nothing of it was kept: relation "list" already exists',
+  );
+  await expect(loadMigrations(writeMigrations({ "0001_create_list.ts": "export const change = 1;" }))).rejects.toThrow(
+    "exports no function up",
+  );
+  await expect(loadMigrations(writeMigrations({ "add_list.ts": create }))).rejects.toThrow(
+    "its name must begin with the next number, 0001_",
+  );
+});

@@ -1,9 +1,10 @@
 import { readdirSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { type Kysely, sql } from "kysely";
 import type { Logger } from "pino";
 import { StartError } from "../start-error.ts";
-import { type Database, type DatabaseOptions, isDatabaseLost, openDatabase } from "./database.ts";
+import { type Database, type DatabaseOptions, isDatabaseLost, isGivenUp, openDatabase } from "./database.ts";
 
 /** What a file of a service's `migrations/` exports; its name begins with its number, such as `0001_create_products.ts`. */
 export interface Migration {
@@ -33,8 +34,11 @@ export async function loadMigrations(folder: URL): Promise<NumberedMigration[]> 
     files.toSorted().map(async (file, index) => {
       const number = Number(file.slice(0, 4));
       if (number !== index + 1)
-        throw new StartError(`${file} is not migration number ${String(index + 1).padStart(4, "0")}, which is missing`);
+        throw new StartError(
+          `${fileURLToPath(new URL(file, folder))}: its name must begin with the next number, ${String(index + 1).padStart(4, "0")}_`,
+        );
       const migration: Migration = await import(new URL(file, folder).href);
+      if (typeof migration.up !== "function") throw new StartError(`${fileURLToPath(new URL(file, folder))} exports no function up`);
       return { ...migration, number, name: file.replace(/\.ts$/, "") };
     }),
   );
@@ -44,15 +48,17 @@ export async function loadMigrations(folder: URL): Promise<NumberedMigration[]> 
  * Brings a database to the schema of the code, one migration after the other, and waits for a
  * database that cannot be reached. Of several replicas that start at once, one does each step.
  *
- * A database that is ahead of the code is left as it is. Throws StartError where it says that it
- * needs newer code.
+ * Returns the number of the last one that the database has had. One that is ahead of the code is
+ * left as it is. Throws StartError where it says that it needs newer code, where it had another
+ * migration of the same number, and where one fails.
  */
-export async function migrate(options: DatabaseOptions, migrations: readonly NumberedMigration[], log: Logger): Promise<void> {
+export async function migrate(options: DatabaseOptions, migrations: readonly NumberedMigration[], log: Logger): Promise<number> {
   const database = openDatabase<unknown>({ ...options, poolSize: 1, statementTimeoutMs: 0 });
   try {
-    for (let done = -1; done < migrations.length; ) {
+    for (;;) {
       try {
-        done = await step(database, migrations, log);
+        const done = await step(database, migrations, log);
+        if (done >= migrations.length) return done;
       } catch (error) {
         if (!isDatabaseLost(error)) throw error;
         log.warn({ err: error }, "the database cannot be reached; trying again");
@@ -62,6 +68,14 @@ export async function migrate(options: DatabaseOptions, migrations: readonly Num
   } finally {
     await database.close();
   }
+}
+
+/** Two branches may have used the same number. */
+function assertSame(code: string, database: string | undefined): void {
+  if (code === database) return;
+  throw new StartError(
+    `the database has had the migration ${database}, where the code has ${code}: give the code's another number or, on a laptop, npm run reset`,
+  );
 }
 
 /** Does the first migration that is missing, if one is; returns the number of the last that is done. */
@@ -75,16 +89,22 @@ function step(database: Database<unknown>, migrations: readonly NumberedMigratio
       minimum_code int NOT NULL,
       applied_at timestamptz NOT NULL DEFAULT now()
     )`.execute(tx);
-    const { rows } = await sql<{ done: number | null; minimum: number | null }>`
-      SELECT max(number) AS done, max(minimum_code) AS minimum FROM migration`.execute(tx);
-    const done = rows[0]?.done ?? 0;
-    const minimum = rows[0]?.minimum ?? 0;
+    const { rows } = await sql<{ name: string; minimum_code: number }>`
+      SELECT name, minimum_code FROM migration ORDER BY number`.execute(tx);
+    const done = rows.length;
+    const minimum = Math.max(0, ...rows.map((row) => row.minimum_code));
+    for (const [index, { name }] of migrations.slice(0, done).entries()) assertSame(name, rows[index]?.name);
     if (minimum > migrations.length)
       throw new StartError(`the database needs code that knows migration ${minimum}; this knows ${migrations.length}`);
     if (done > migrations.length) log.info({ database: done, code: migrations.length }, "the database is ahead of the code");
     const next = migrations[done];
     if (next === undefined) return done;
-    await next.up(tx);
+    await next.up(tx).catch((error: unknown) => {
+      if (isDatabaseLost(error) || isGivenUp(error)) throw error;
+      throw new StartError(
+        `the migration ${next.name} failed, and nothing of it was kept: ${error instanceof Error ? error.message : error}`,
+      );
+    });
     await sql`INSERT INTO migration (number, name, minimum_code) VALUES (${next.number}, ${next.name}, ${next.minimumCode ?? 0})`.execute(
       tx,
     );
