@@ -2,8 +2,8 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { createLocalJWKSet, createRemoteJWKSet, errors, type JWTVerifyGetKey } from "jose";
 
-/** The least time between two fetches because a token names a key that is not there. */
-const cooldownMs = 30_000;
+/** The least time between two fetches because a token names a key that is not there. Default of `cooldownMs`. */
+const defaultCooldownMs = 30_000;
 /** How long fetched keys are used. */
 const cacheMs = 600_000;
 const fetchTimeoutMs = 2_000;
@@ -13,12 +13,12 @@ const fetchTimeoutMs = 2_000;
  * needed first, again after 10 minutes, and when a token names one that is not among them, at most
  * every 30 s.
  */
-export function openKeySet(url: string): JWTVerifyGetKey {
-  if (url.startsWith("file:")) return openFile(fileURLToPath(url));
+export function openKeySet(url: string, cooldownMs = defaultCooldownMs): JWTVerifyGetKey {
+  if (url.startsWith("file:")) return openFile(fileURLToPath(url), cooldownMs);
   return createRemoteJWKSet(new URL(url), { cooldownDuration: cooldownMs, cacheMaxAge: cacheMs, timeoutDuration: fetchTimeoutMs });
 }
 
-function openFile(path: string): JWTVerifyGetKey {
+function openFile(path: string, cooldownMs: number): JWTVerifyGetKey {
   let keys: ReturnType<typeof createLocalJWKSet> | undefined;
   let readMs = Number.NEGATIVE_INFINITY;
   const ageMs = (): number => performance.now() - readMs;
