@@ -507,6 +507,36 @@ test("requests whose connection is gone count no more, however many were sent ah
   await eventually(async () => expect((await fetch(`${url}/testing/echo/next`)).status).toBe(200));
 });
 
+test("what is refused, and a CONNECT behind other requests, count for nothing afterwards", async () => {
+  const { url, port } = await openTestGateway({ env: { PARLEY_GATEWAY_MAX_CALLS: "30", PARLEY_GATEWAY_MAX_CALLS_PER_CLIENT: "20" } });
+  for (let round = 0; round < 5; round++) {
+    const get = "GET /testing/echo/x HTTP/1.1\r\nhost: x\r\n\r\n";
+    await talk(port, `${get.repeat(15)}CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n`, "127.0.0.9");
+  }
+  const session = connectHttp2(url, {
+    settings: { initialWindowSize: 0 },
+    createConnection: () => connectTcp({ port, host: "127.0.0.1", localAddress: "127.0.0.9" }),
+  });
+  session.on("error", () => {});
+  onTestFinished(() => session.destroy());
+  const statuses: number[] = [];
+  for (let count = 0; count < 100; count++) {
+    const stream = session.request({ ":path": "/testing/echo/x" }).on("error", () => {});
+    stream.on("response", (headers) => statuses.push(Number(headers[":status"])));
+  }
+  await eventually(() => expect(statuses.filter((status) => status === 429)).toHaveLength(80));
+  expect((await fetch(`${url}/testing/echo/other`)).status).toBe(200);
+});
+
+test("a HEAD over HTTP/2 whose body never comes is ended", async () => {
+  const { url } = await openTestGateway({ env: { PARLEY_GATEWAY_BODY_TIMEOUT: "200ms" } });
+  const session = connectHttp2(url);
+  onTestFinished(() => session.destroy());
+  const stream = session.request({ ":method": "HEAD", ":path": "/testing/echo/x" }, { endStream: false }).on("error", () => {});
+  await once(stream, "close");
+  expect((await fetch(`${url}/testing/echo/next`)).status).toBe(200);
+});
+
 test("one address has as many connections as it may have; others get theirs", async () => {
   const { url, port } = await openTestGateway({ env: { PARLEY_GATEWAY_MAX_CONNECTIONS_PER_CLIENT: "3" } });
   const sockets = Array.from({ length: 3 }, () => connectTcp({ port, host: "127.0.0.1", localAddress: "127.0.0.9" }));

@@ -16,6 +16,9 @@ export type NodeHandler = ReturnType<typeof connectNodeAdapter>;
 export type NodeRequest = Parameters<NodeHandler>[0];
 export type NodeResponse = Parameters<NodeHandler>[1];
 
+/** When to try again to end a stream. */
+const cutAgainMs = 1_000;
+
 /** Answers a request of Node's with a handler of Connect's. Never throws: an answer that cannot be given is a closed connection. */
 export async function answer(
   request: NodeRequest,
@@ -73,24 +76,39 @@ export function limitBodyTime(
   let timer: NodeJS.Timeout | undefined;
   const start = (): void => {
     timer = setTimeout(() => {
+      if (isComplete(request)) return;
       if (response.headersSent) cut(request, response);
       else refuse(request, response, 408, "the request's body took too long\n");
     }, timeoutMs);
   };
   if (isStream) response.once("finish", start);
   else start();
-  for (const event of ["end", "close"]) request.once(event, () => clearTimeout(timer));
+  const stop = (): void => clearTimeout(timer);
+  // Of a HEAD over HTTP/2 Node says that it has ended when it was answered.
+  if ("stream" in request) request.stream.once("close", stop);
+  else for (const event of ["end", "close"]) request.once(event, stop);
 }
 
-/** Ends a request of whose answer the client has taken nothing for this long, though there was something to take. */
+function isComplete(request: NodeRequest): boolean {
+  return "stream" in request ? request.stream.destroyed || request.stream.state.remoteClose === 1 : request.complete;
+}
+
+/**
+ * Ends an HTTP/2 request of whose answer the client takes too little: twice the time has passed
+ * without all that waited being taken. Whatever else the client sends counts for nothing.
+ */
 export function limitUnreadTime(request: NodeRequest, response: NodeResponse, timeoutMs: number): void {
   if (!("stream" in response)) return; // its connection's limit is its own
   const { stream } = response;
-  stream.setTimeout(timeoutMs, () => {
-    const { session } = stream;
-    // Streams of a connection that takes nothing end with it: closing one by one, Node 24 writes into memory without end.
-    if (stream.writableLength > 0 && session !== undefined && unsentBytes(session.socket) === 0) cut(request, response);
+  let rounds = 0;
+  const looking = setInterval(() => {
+    rounds = stream.writableLength === 0 ? 0 : rounds + 1;
+    if (rounds > 2) cut(request, response);
+  }, timeoutMs);
+  response.on("drain", () => {
+    rounds = 0;
   });
+  stream.once("close", () => clearInterval(looking));
 }
 
 /** Returns how much of what was sent is still here, for the client takes no more; of HTTP/2, Node tells it nowhere else. */
@@ -116,8 +134,16 @@ function refuse(request: NodeRequest, response: NodeResponse, status: number, te
   response.end(text, () => cut(request, response, constants.NGHTTP2_NO_ERROR));
 }
 
-/** Ends the HTTP/2 stream, or the HTTP/1.1 connection. */
+/**
+ * Ends the HTTP/2 stream, or the HTTP/1.1 connection. Not a stream of a connection that takes
+ * nothing right now: closing such streams one by one, Node 24 writes into memory without end. They
+ * end with their connection, or when it takes something again.
+ */
 export function cut(request: NodeRequest, response: NodeResponse, code = constants.NGHTTP2_CANCEL): void {
-  if ("stream" in response) response.stream.close(code);
-  else request.socket.destroy(); // destroying a request that was read to its end does nothing
+  if (!("stream" in response)) return void request.socket.destroy(); // destroying a request that was read to its end does nothing
+  const { stream } = response;
+  if (stream.destroyed) return;
+  if (stream.session !== undefined && unsentBytes(stream.session.socket) > 0)
+    setTimeout(() => cut(request, response, code), cutAgainMs).unref();
+  else stream.close(code);
 }

@@ -14,15 +14,17 @@ const maxPipelined = 20;
 /**
  * Limits of an HTTP/2 connection, as options of node:http2: beyond them it is closed. A backend's
  * connection carries many users, of whom some leave, so they are above Node's 1,000 resets at once
- * and 33 a second; and a reset costs 0.14 ms, so this rate takes at most a seventh of a core.
+ * and 33 a second.
  */
-const http2Limits = { streamResetBurst: 5_000, streamResetRate: 1_000, maxSessionRejectedStreams: 10_000 };
+const http2Limits = { streamResetBurst: 2_000, streamResetRate: 1_000, maxSessionRejectedStreams: 10_000 };
 /** Time that a connection has to send the next request, whatever else it sends. */
 const idleMs = 60_000;
 /** How often connections are looked at: whether they are idle, or take nothing. */
 const lookMs = 1_000;
 /** While draining, time that clients have to send what is on its way on a connection that looks idle. */
 const lateRequestMs = 500;
+/** Time that a client has to read what was sent, and to close a connection that we have closed. */
+const lingerMs = 10_000;
 /** While draining, how often connections that have become idle are closed. */
 const sweepMs = 20;
 
@@ -85,19 +87,24 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
   const handle = (request: NodeRequest, response: NodeResponse): void => {
     const socket = "stream" in request ? socketOf(request) : request.socket;
     const connection = socket && connections.get(socket);
-    if (socket === undefined || connection === undefined || socket.writableEnded) return void request.destroy();
-    const { client } = connection;
-    const isBeyond = requests >= options.maxRequests || client.requests >= options.maxRequestsPerClient;
+    if (socket === undefined || connection === undefined) return void request.destroy();
+    if (socket.writableEnded) return void request.resume(); // it is closing: what was not answered yet is sent again elsewhere
+    if (requests >= options.maxRequests || connection.client.requests >= options.maxRequestsPerClient)
+      return void options.refuse(request, response);
     count(connection, 1);
     // Where the connection closed, all of its requests were counted down, for Node tells not every response of that.
     response.once("close", () => connections.has(socket) && count(connection, -1));
-    if (connection.session === undefined && connection.requests > maxPipelined) return void socket.destroy();
-    const answer = isBeyond ? options.refuse : options.handler;
-    if (!draining || connection.session !== undefined) return void answer(request, response);
+    if ("stream" in response) {
+      // Streams that are reset in the same packet cost little this way.
+      setImmediate(() => response.stream.destroyed || response.stream.closed || options.handler(request, response));
+      return;
+    }
+    if (connection.requests > maxPipelined) return void socket.destroy();
+    if (!draining) return void options.handler(request, response);
     // After this answer the connection closes, but where there are further requests in the same packet.
     setImmediate(() => {
       if (connection.requests === 1) response.setHeader("connection", "close");
-      answer(request, response);
+      options.handler(request, response);
     });
   };
   const count = (connection: Connection, more: number): void => {
@@ -122,6 +129,7 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
   // It never listens itself. Without this event Node tracks no connections: no time limits for headers.
   http1.emit("listening");
   const http2 = createHttp2Server({ settings: { maxConcurrentStreams }, ...http2Limits }, handle);
+  http1.on("connect", (_request, socket) => socket.destroy()); // Node would do so, too, but forget the answers that wait
   for (const server of [http1, http2]) server.on("checkContinue", handleExpecting).on("checkExpectation", handle);
 
   const server = createTcpServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
@@ -158,6 +166,8 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
       http2.once("session", (session) => {
         connection.session = session;
         bySession.set(session, socket);
+        // Node leaves the socket open where its client had said goodbye before it broke the protocol.
+        session.once("error", giveUp).once("close", giveUp);
         // The first request has the time of headers: of one whose headers are not complete Node tells nothing.
         connection.idleSinceMs = performance.now() - idleMs + headerTimeoutMs;
       });
@@ -199,11 +209,12 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
   };
 }
 
-/** Closes a connection on which nothing is going on; one whose client does not close it, too, is cut. */
+/** Closes a connection on which nothing is going on. */
 function closeIdle(socket: Socket, connection: Connection): void {
   if (connection.isClosing) return;
   connection.isClosing = true;
   if (connection.session === undefined) socket.end();
   else connection.session.close(); // tells the client which requests it may send again
-  setTimeout(() => socket.destroy(), flushMs);
+  // One whose client does not close it, too, is cut; not at once, for that takes away what it has not read yet.
+  setTimeout(() => socket.destroy(), lingerMs).unref();
 }

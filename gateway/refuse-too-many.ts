@@ -10,6 +10,8 @@ import { types } from "./contracts.ts";
 import { cut, type NodeRequest, type NodeResponse } from "./node-handler.ts";
 
 const retrySeconds = 1;
+/** Time that the client has to take the refusal. */
+const unreadMs = 1_000;
 const retry = { desc: RetryInfoSchema, value: { retryDelay: { seconds: BigInt(retrySeconds) } } };
 const message = "too many calls are in progress, of this client or in all: end some, or try again";
 const error = fail(ErrorReason.TOO_MANY_CALLS, message, {}, retry);
@@ -31,5 +33,6 @@ export function refuseTooMany(request: NodeRequest, response: NodeResponse): voi
   }
   if (isGrpc) response.writeHead(200, { "content-type": type, ...grpcHeaders });
   else response.writeHead(429, restHeaders);
+  setTimeout(() => cut(request, response), unreadMs).unref();
   response.end(isGrpc ? "" : isConnect ? connectText : restText, () => cut(request, response, constants.NGHTTP2_NO_ERROR));
 }
