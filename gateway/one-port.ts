@@ -66,6 +66,9 @@ interface Connection {
   /** Bytes that the client's machine has taken, and since when there are more for it. */
   taken: number;
   takenMs: number;
+  /** Bytes of both directions, and when one came or went last. */
+  moved: number;
+  movedMs: number;
 }
 
 /** What one address has open. */
@@ -139,7 +142,16 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
     client.connections++;
     clients.set(address, client);
     const nowMs = performance.now();
-    const connection: Connection = { client, isClosing: false, requests: 0, idleSinceMs: nowMs, taken: 0, takenMs: nowMs };
+    const connection: Connection = {
+      client,
+      isClosing: false,
+      requests: 0,
+      idleSinceMs: nowMs,
+      taken: 0,
+      takenMs: nowMs,
+      moved: 0,
+      movedMs: nowMs,
+    };
     connections.set(socket, connection);
     const giveUp = (): void => void socket.destroy();
     const timer = setTimeout(giveUp, headerTimeoutMs);
@@ -166,8 +178,6 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
       http2.once("session", (session) => {
         connection.session = session;
         bySession.set(session, socket);
-        // Node leaves the socket open where its client had said goodbye before it broke the protocol.
-        session.once("error", giveUp).once("close", giveUp);
         // The first request has the time of headers: of one whose headers are not complete Node tells nothing.
         connection.idleSinceMs = performance.now() - idleMs + headerTimeoutMs;
       });
@@ -186,7 +196,11 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
       const waiting = unsentBytes(socket);
       const taken = socket.bytesWritten - waiting;
       if (waiting === 0 || taken !== connection.taken) [connection.taken, connection.takenMs] = [taken, nowMs];
-      if (nowMs - connection.takenMs > options.unreadTimeoutMs) socket.destroy();
+      const moved = socket.bytesRead + socket.bytesWritten;
+      if (moved !== connection.moved) [connection.moved, connection.movedMs] = [moved, nowMs];
+      // Where a client says goodbye and then breaks the protocol, Node tells no end of the session, nor of its streams.
+      const isDead = connection.session?.closed === true && nowMs - connection.movedMs > idleMs;
+      if (isDead || nowMs - connection.takenMs > options.unreadTimeoutMs) socket.destroy();
       else if (connection.requests === 0 && nowMs - connection.idleSinceMs > idleMs) closeIdle(socket, connection);
     }
   }, lookMs);
