@@ -1,5 +1,5 @@
 import { cors } from "@connectrpc/connect";
-import type { NodeRequest, NodeResponse } from "./node-handler.ts";
+import type { NodeRequest, NodeResponse } from "./node-request.ts";
 
 const allowedMethods = [...new Set([...cors.allowedMethods, "PUT", "PATCH", "DELETE"])].join(", ");
 const allowedHeaders = [...cors.allowedHeaders, "authorization", "baggage", "traceparent", "tracestate", "x-request-id"].join(", ");

@@ -9,12 +9,14 @@ import type { Component } from "@parley/chassis/service.ts";
 import { listenError } from "@parley/chassis/start-error.ts";
 import { Counter } from "prom-client";
 import { z } from "zod";
+import { limitBodyTime } from "./body-time.ts";
 import { createConnectHandlers, unknownMethod } from "./connect.ts";
 import { contractsOf } from "./contracts.ts";
 import { answerCors } from "./cors.ts";
-import { answer, limitBodyTime, limitUnreadTime, type NodeRequest, type NodeResponse } from "./node-handler.ts";
+import { answer } from "./node-handler.ts";
+import type { NodeRequest, NodeResponse } from "./node-request.ts";
 import { openOnePort } from "./one-port.ts";
-import { refuseTooMany } from "./refuse-too-many.ts";
+import { refuseTooMany } from "./refuse.ts";
 import { relay } from "./relay.ts";
 import { createRestHandler } from "./rest.ts";
 
@@ -24,7 +26,10 @@ export const gatewayConfig = {
   PARLEY_GATEWAY_PORT: port(8080, "HTTP port of the gateway"),
   PARLEY_GATEWAY_HEADER_TIMEOUT: duration("10s", "Time that a client has to send a request's headers"),
   PARLEY_GATEWAY_BODY_TIMEOUT: duration("10s", "Time that a client has to send the body of a request that is not a stream"),
-  PARLEY_GATEWAY_UNREAD_TIMEOUT: duration("30s", "Time after which an answer is cut off of which the client takes nothing"),
+  PARLEY_GATEWAY_UNREAD_TIMEOUT: duration(
+    "30s",
+    "Time after which a connection is cut off that takes nothing of what is sent; a stream, after twice that",
+  ),
   PARLEY_GATEWAY_MAX_CONNECTIONS: count(10_000, "Connections that the gateway has open at once; further ones are closed"),
   PARLEY_GATEWAY_MAX_CONNECTIONS_PER_CLIENT: count(1_000, "Connections of one client address at most; raise it behind a proxy"),
   PARLEY_GATEWAY_MAX_CALLS: count(10_000, "Calls that the gateway has in progress at once; further ones are refused"),
@@ -68,7 +73,6 @@ export function createGateway(serviceNames: readonly string[]): Component {
         const found = rpc.get(request.url?.split("?", 1)[0] ?? "");
         const isStream = found?.method.methodKind === "client_streaming" || found?.method.methodKind === "bidi_streaming";
         limitBodyTime(request, response, { timeoutMs: config.PARLEY_GATEWAY_BODY_TIMEOUT, isStream });
-        limitUnreadTime(request, response, config.PARLEY_GATEWAY_UNREAD_TIMEOUT);
         if (answerCors(request, response, origins)) return;
         const { remoteAddress, remotePort } = request.socket;
         const contextValues = createContextValues().set(peerKey, `${remoteAddress}:${remotePort}`);

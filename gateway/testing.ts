@@ -1,3 +1,4 @@
+import { connect } from "node:net";
 import { implement } from "@parley/chassis/rpc/implement.ts";
 import { startProcess } from "@parley/chassis/serve.ts";
 import { type Component, defineService } from "@parley/chassis/service.ts";
@@ -29,4 +30,14 @@ export async function openTestGateway(options: { handlers?: Partial<typeof echo>
   });
   onTestFinished(() => running.stop());
   return { url: `http://127.0.0.1:${basePort + 1}`, port: basePort + 1, running };
+}
+
+/** Sends bytes and returns all that comes back before the other side closes the connection. */
+export function talk(port: number, bytes: string, localAddress = "127.0.0.1"): Promise<string> {
+  return new Promise((resolve) => {
+    let received = "";
+    const socket = connect({ port, host: "127.0.0.1", localAddress }, () => socket.write(bytes, "latin1"));
+    socket.on("data", (chunk) => (received += chunk));
+    socket.on("error", () => resolve(received)).on("close", () => resolve(received));
+  });
 }

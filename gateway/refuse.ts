@@ -7,7 +7,7 @@ import { RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "@parley/gen/google/rpc/status_pb.js";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { types } from "./contracts.ts";
-import { cut, type NodeRequest, type NodeResponse } from "./node-handler.ts";
+import { cut, type NodeRequest, type NodeResponse } from "./node-request.ts";
 
 const retrySeconds = 1;
 /** Time that the client has to take the refusal. */
@@ -20,6 +20,15 @@ const restHeaders = { "content-type": "application/json", "retry-after": String(
 const connectText = JSON.stringify(errorToJson(error, undefined));
 const restText = JSON.stringify(toJson(StatusSchema, statusMessageOf(error), { registry: types }));
 
+/** Answers without a handler, and ends the request however much of it is still to come. */
+export function refuse(request: NodeRequest, response: NodeResponse, status: number, text: string): void {
+  response.writeHead(status, {
+    "content-type": "text/plain; charset=utf-8",
+    ...(request.httpVersionMajor === 1 && { connection: "close" }),
+  });
+  response.end(text, () => cut(response, constants.NGHTTP2_NO_ERROR));
+}
+
 /** Refuses a request because of too many in progress, in the form of its protocol, at little cost: no part of it is read. */
 export function refuseTooMany(request: NodeRequest, response: NodeResponse): void {
   request.on("error", () => {});
@@ -29,10 +38,10 @@ export function refuseTooMany(request: NodeRequest, response: NodeResponse): voi
   if (isGrpc && "stream" in response) {
     // A status in headers must end the stream (gRPC over HTTP/2, Trailers-Only).
     response.stream.respond({ ":status": 200, "content-type": type, ...grpcHeaders }, { endStream: true });
-    return void cut(request, response, constants.NGHTTP2_NO_ERROR);
+    return void cut(response, constants.NGHTTP2_NO_ERROR);
   }
   if (isGrpc) response.writeHead(200, { "content-type": type, ...grpcHeaders });
   else response.writeHead(429, restHeaders);
-  setTimeout(() => cut(request, response), unreadMs).unref();
-  response.end(isGrpc ? "" : isConnect ? connectText : restText, () => cut(request, response, constants.NGHTTP2_NO_ERROR));
+  setTimeout(() => cut(response), unreadMs).unref();
+  response.end(isGrpc ? "" : isConnect ? connectText : restText, () => cut(response, constants.NGHTTP2_NO_ERROR));
 }
