@@ -78,11 +78,7 @@ export interface Dependencies<Shape extends ConfigShape, Schema> {
 }
 
 /** Defines a service: its name, which its own contracts carry as `parley.<name>.v1`, and what it consists of. */
-export function defineService<
-  Shape extends ConfigShape,
-  Schema = never,
-  Work extends Readonly<Record<string, Stoppable>> = Readonly<Record<string, never>>,
->(definition: {
+export function defineService<Shape extends ConfigShape, Schema = never>(definition: {
   readonly name: string;
   /** Its own variables, beside those that every process has. */
   readonly config: Shape;
@@ -90,9 +86,9 @@ export function defineService<
   readonly neighbours?: Neighbours;
   readonly database?: DatabaseDefinition<Schema>;
   /** Starts what it does beside answering calls: leased work, consumers of events. It stops when the service drains. */
-  readonly work?: (dependencies: Dependencies<Shape, Schema>) => Promise<Work>;
+  readonly work?: (dependencies: Dependencies<Shape, Schema>) => Promise<readonly Stoppable[]>;
   /** Pairs each contract that it serves with its handlers. */
-  readonly handlers: (dependencies: Dependencies<Shape, Schema>, work: Work) => readonly ServiceImplSpec[];
+  readonly handlers: (dependencies: Dependencies<Shape, Schema>) => readonly ServiceImplSpec[];
 }): Component {
   const { name, neighbours = {}, database: defined } = definition;
   const keyVariable = variableOf(name, "KEY_FILE");
@@ -139,8 +135,8 @@ export function defineService<
         },
         client: (neighbour, contract) => createClient(contract, transports.get(neighbour)),
       };
-      const work = (await definition.work?.(dependencies)) ?? ({} as Work);
-      const implementations = definition.handlers(dependencies, work);
+      const work = (await definition.work?.(dependencies)) ?? [];
+      const implementations = definition.handlers(dependencies);
       const contracts = implementations.map(({ service }) => service);
       warmValidation(contracts);
       const health = createHealth(contracts.map(({ typeName }) => typeName));
@@ -161,7 +157,7 @@ export function defineService<
         port: server.port,
         setServing: health.setServing,
         async drain(giveUp) {
-          await Promise.all([server.drain(giveUp), ...Object.values(work).map((one) => one.stop())]);
+          await Promise.all([server.drain(giveUp), ...work.map((one) => one.stop())]);
           transports.close();
           await eventLog?.close();
           await database?.close();

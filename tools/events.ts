@@ -1,10 +1,11 @@
 // Looks after the events of a service: those that its consumers set aside, and the age of its own log.
 import { duration, readConfig } from "@parley/chassis/config.ts";
 import { listSetAside, retrySetAside, skipEvents } from "@parley/chassis/data/consumer.ts";
+import { openDatabase } from "@parley/chassis/data/database.ts";
 import { trimEventLog } from "@parley/chassis/data/event-log.ts";
 import { exitOnStartError, StartError } from "@parley/chassis/start-error.ts";
 import { parseArguments } from "./arguments.ts";
-import { openServiceDatabase } from "./open-database.ts";
+import { findServiceDatabase } from "./service-database.ts";
 
 const usage = `npm run events -- list <service>                           events that it set aside
        npm run events -- retry <service> [--subject <subject>]    tries them again, in order
@@ -22,7 +23,7 @@ try {
   const { source = "", to = "" } = values;
   if ((verb === "skip") !== (source !== "" && /^\d{1,18}$/.test(to)))
     throw new StartError(`--source and --to go with skip, and skip with them\nusage: ${usage}`);
-  const database = await openServiceDatabase(serviceName);
+  const database = openDatabase<unknown>(await findServiceDatabase(serviceName));
   try {
     if (age !== undefined) {
       const { "older-than": olderThanMs } = readConfig({ "older-than": duration("1h", "") }, { "older-than": age });

@@ -3,7 +3,7 @@ import { createInterface } from "node:readline";
 import { exitOnStartError, StartError } from "@parley/chassis/start-error.ts";
 import { Client, DatabaseError, type QueryArrayResult } from "pg";
 import { parseArguments } from "./arguments.ts";
-import { findDatabaseUrl } from "./find-database.ts";
+import { findServiceDatabase } from "./service-database.ts";
 
 /** As in psql. */
 const describe = "\\d";
@@ -26,7 +26,7 @@ try {
 }
 
 async function connect(name: string): Promise<Client> {
-  const client = new Client({ connectionString: await findDatabaseUrl(name) });
+  const client = new Client({ connectionString: (await findServiceDatabase(name)).url });
   await client.connect();
   return client;
 }

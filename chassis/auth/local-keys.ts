@@ -102,8 +102,8 @@ function publish(folder: string, file: string, listFiles: () => readonly string[
   const path = join(folder, file);
   for (let files = listFiles(); ; ) {
     const keys = files.map((keyFile) => {
-      const { kid, alg } = readKey(keyFile);
-      return { ...createPublicKey({ key: readKey(keyFile), format: "jwk" }).export({ format: "jwk" }), kid, alg, use: "sig" };
+      const key = readKey(keyFile);
+      return { ...createPublicKey({ key, format: "jwk" }).export({ format: "jwk" }), kid: key.kid, alg: key.alg, use: "sig" };
     });
     writeFileSync(`${path}.${process.pid}`, JSON.stringify({ keys }, null, 2));
     renameSync(`${path}.${process.pid}`, path);

@@ -20,9 +20,10 @@ export function createHandlers({
     return { cart: priceCart(customerId, cart, await listProducts(cart.lines.map(({ productId }) => productId))) };
   }
 
-  async function findProduct(productId: string): Promise<Product | undefined> {
+  /** Throws `PRODUCT_NOT_FOUND` and `PRODUCT_IS_ARCHIVED`. */
+  async function getPrice(productId: string): Promise<StoredLine["priceWhenAdded"]> {
     const [product] = await listProducts([productId]);
-    return product;
+    return assertSold(product, productId).price;
   }
 
   async function listProducts(productIds: string[]): Promise<Product[]> {
@@ -56,7 +57,7 @@ export function createHandlers({
         return before !== undefined;
       };
       if (await isRepeat(store)) return cartOf(customerId);
-      const { price } = assertSold(await findProduct(productId), productId);
+      const price = await getPrice(productId);
       return change(
         { customerId, etag },
         {
@@ -72,7 +73,7 @@ export function createHandlers({
 
     async setItemQuantity({ productId, quantity, etag, customerId: named }, context) {
       const customerId = customerIdOf(context, named);
-      const { price } = assertSold(await findProduct(productId), productId);
+      const price = await getPrice(productId);
       return change(
         { customerId, etag },
         {

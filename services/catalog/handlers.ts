@@ -92,9 +92,10 @@ export function createHandlers({
     async createProduct({ product: given }) {
       if (given === undefined) throw new Error("validation lets no request without a product through");
       return database.transaction(async (tx) => {
-        const [product] = await createStore(tx).insertAll([given]);
+        const inTx = createStore(tx);
+        const [product] = await inTx.insertAll([given]);
         if (product === undefined) {
-          const [existing] = await createStore(tx).listByIds([given.productId]);
+          const [existing] = await inTx.listByIds([given.productId]);
           if (existing !== undefined && isSameProduct(existing, given)) return { product: existing };
           throw fail(ErrorReason.PRODUCT_EXISTS, `there is another product ${given.productId}: choose another id`, {
             productId: given.productId,
@@ -109,14 +110,15 @@ export function createHandlers({
       if (given === undefined) throw new Error("validation lets no request without a product through");
       const { productId, etag } = given;
       return database.transaction(async (tx) => {
-        const before = await createStore(tx).lock(productId);
+        const inTx = createStore(tx);
+        const before = await inTx.lock(productId);
         if (before === undefined) throw notFound(productId);
         assertEtag(before, etag);
         if (before.state === ProductState.ARCHIVED)
           throw fail(ErrorReason.PRODUCT_IS_ARCHIVED, `${productId} is archived, and changes no more`, { productId });
         const changes = changesOf(given, updateMask?.paths ?? []);
         if (Object.keys(changes).length === 0) return { product: before };
-        const product = await createStore(tx).update(productId, changes);
+        const product = await inTx.update(productId, changes);
         await eventLog.append(tx, ProductUpdatedSchema, [{ subject: productId, payload: { product } }]);
         return { product };
       });
@@ -124,11 +126,12 @@ export function createHandlers({
 
     async archiveProduct({ productId, etag }) {
       return database.transaction(async (tx) => {
-        const before = await createStore(tx).lock(productId);
+        const inTx = createStore(tx);
+        const before = await inTx.lock(productId);
         if (before === undefined) throw notFound(productId);
         if (before.state === ProductState.ARCHIVED) return { product: before };
         assertEtag(before, etag);
-        const product = await createStore(tx).update(productId, { archived: true });
+        const product = await inTx.update(productId, { archived: true });
         await eventLog.append(tx, ProductArchivedSchema, [{ subject: productId, payload: { product } }]);
         return { product };
       });

@@ -29,6 +29,7 @@ const columnList = sql.join(columns.map((column) => sql.ref(`product.${column}`)
 
 /** The most products that a search finds, and that are compared with one: ranking more takes too long, and nobody reads them. */
 export const mostRanked = 1_000;
+
 export interface Tables {
   product: ProductTable;
 }

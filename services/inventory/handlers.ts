@@ -36,9 +36,10 @@ export function createHandlers({ database }: { database: Database<Tables> }): Se
 
     async restock({ productId, quantity, requestId }) {
       return database.transaction(async (tx) => {
-        const { isNew, isSame } = await createStore(tx).recordRestock({ requestId, productId, quantity });
+        const inTx = createStore(tx);
+        const { isNew, isSame } = await inTx.recordRestock({ requestId, productId, quantity });
         if (!isSame) throw mismatch(requestId);
-        return { stock: await createStore(tx).addStock(productId, isNew ? quantity : 0n) };
+        return { stock: await inTx.addStock(productId, isNew ? quantity : 0n) };
       });
     },
 

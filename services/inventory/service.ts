@@ -13,6 +13,6 @@ export const inventory = defineService({
   name: "inventory",
   config: {},
   database: inventoryDatabase,
-  work: async (dependencies) => ({ expiry: startExpiry(dependencies) }),
+  work: async (dependencies) => [startExpiry(dependencies)],
   handlers: ({ database }) => [implement(InventoryService, createHandlers({ database }))],
 });

@@ -1,11 +1,12 @@
 import { commonConfig, readConfig } from "@parley/chassis/config.ts";
+import { type DatabaseOptions, databaseConfig, databaseOptions } from "@parley/chassis/data/database.ts";
 import { embeddedUrl } from "@parley/chassis/data/embedded-postgres.ts";
 import { StartError } from "@parley/chassis/start-error.ts";
 import { Client } from "pg";
 import { findService } from "./find-service.ts";
 
-/** Returns the URL of a service's database: that of its variable, else of the suite that runs. Throws StartError where it cannot be reached. */
-export async function findDatabaseUrl(serviceName: string): Promise<string> {
+/** Returns where a service's database is: by its variable, else that of the suite that runs. Throws StartError where it cannot be reached. */
+export async function findServiceDatabase(serviceName: string): Promise<DatabaseOptions> {
   const { database } = await findService(serviceName);
   if (database === undefined) throw new StartError(`${serviceName} has no database`);
   const { PARLEY_DATA_DIR: dataDir } = readConfig(commonConfig, process.env);
@@ -18,5 +19,5 @@ export async function findDatabaseUrl(serviceName: string): Promise<string> {
   } finally {
     await client.end().catch(() => {});
   }
-  return url;
+  return databaseOptions("tools", url, readConfig(databaseConfig, process.env));
 }
