@@ -9,6 +9,7 @@ import { type Database, defineDatabase } from "./data/database.ts";
 import { implement } from "./rpc/implement.ts";
 import { startProcess } from "./serve.ts";
 import { type Component, defineService } from "./service.ts";
+import { testAuth } from "./testing/auth.ts";
 import { createTestDatabase } from "./testing/database.ts";
 import { echo } from "./testing/echo.ts";
 import { eventually } from "./testing/eventually.ts";
@@ -96,6 +97,10 @@ test("a service that uses a database without naming one does not start, and says
     handlers: ({ database }) => [implement(EchoService, { ...echo, secret: () => (database ? {} : {}) })],
   });
   const port = await findFreePorts(2);
-  const env = { PARLEY_GRPC_BASE_PORT: String(port), PARLEY_ADMIN_BASE_PORT: String(port + 1), PARLEY_LOG_LEVEL: "silent" };
+  const env = {
+    PARLEY_GRPC_BASE_PORT: String(port),
+    PARLEY_ADMIN_BASE_PORT: String(port + 1),
+    PARLEY_DATA_DIR: (await testAuth()).dataDir,
+  };
   await expect(startProcess([careless], env)).rejects.toThrow("testing uses a database, but its definition names none");
 });

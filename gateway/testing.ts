@@ -2,6 +2,7 @@ import { connect } from "node:net";
 import { implement } from "@parley/chassis/rpc/implement.ts";
 import { startProcess } from "@parley/chassis/serve.ts";
 import { type Component, defineService } from "@parley/chassis/service.ts";
+import { testAuth } from "@parley/chassis/testing/auth.ts";
 import { echo } from "@parley/chassis/testing/echo.ts";
 import { findFreePorts } from "@parley/chassis/testing/ports.ts";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
@@ -26,6 +27,7 @@ export async function openTestGateway(options: { handlers?: Partial<typeof echo>
     PARLEY_ADMIN_BASE_PORT: String(basePort + 2),
     PARLEY_DRAIN_TIMEOUT: "1ms",
     PARLEY_LOG_LEVEL: "silent",
+    PARLEY_DATA_DIR: (await testAuth()).dataDir,
     ...options.env,
   });
   onTestFinished(() => running.stop());

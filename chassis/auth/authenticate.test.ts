@@ -1,6 +1,8 @@
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { Code } from "@connectrpc/connect";
 import { ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { Access } from "@parley/gen/parley/options/v1/options_pb.js";
@@ -196,4 +198,12 @@ test("the customer is who calls; only a service may name one, and must", async (
   expect(asked).toEqual(["bob", "alice"]);
   expect(await failureOf(client.secret({}, naming(bob)))).toMatchObject({ code: Code.PermissionDenied });
   expect(await failureOf(client.secret({}, service))).toMatchObject({ code: Code.InvalidArgument });
+});
+
+test("the keys are closed to others, and the folder in which they are is not, for Postgres may be there too", async () => {
+  const dataDir = join(mkdtempSync(join(tmpdir(), "parley-keys-")), "data");
+  onTestFinished(() => rmSync(dirname(dataDir), { recursive: true }));
+  const env = await ensureLocalKeys([{ name: "test", keyVariable: "PARLEY_TEST_KEY_FILE" }], { env: {}, dataDir });
+  const modeOf = (path: string): number => statSync(path).mode & 0o777;
+  expect([modeOf(dataDir) & 0o001, modeOf(join(dataDir, "keys")), modeOf(env["PARLEY_TEST_KEY_FILE"]!)]).toEqual([1, 0o700, 0o600]);
 });

@@ -21,6 +21,7 @@ export async function ensureLocalKeys(
   const signers = components.flatMap(({ name, keyVariable }) => (keyVariable === undefined ? [] : [{ name, keyVariable }]));
   if (signers.length === 0) return {};
   const folder = keysFolder(dataDir);
+  mkdirSync(dataDir, { recursive: true }); // the user of Postgres passes through it
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const made: NodeJS.ProcessEnv = {};
   if (!env["PARLEY_AUTH_JWKS_URL"]) {

@@ -128,6 +128,17 @@ test("a server ends with the process that started it, however that ends, and the
   expect(await query(await postgres.ensureDatabase("orders"), "SELECT n FROM t")).toEqual([{ n: 7 }]);
 });
 
+test("data whose passwords are gone is told, and kept", async () => {
+  const dataDir = makeDataDir();
+  const { directory, stop } = await startEmbeddedPostgres({ dataDir, maxConnections: 40, log: createTestLog().log });
+  await stop();
+  rmSync(join(dataDir, "passwords.json"));
+  await expect(start(dataDir)).rejects.toThrow(
+    /^the passwords of the databases in .* are gone with .*: delete the databases by npm run reset/,
+  );
+  expect(statSync(join(directory, "data")).isDirectory()).toBe(true);
+});
+
 test("a process id that a crash left behind, and that is another process's now, is no obstacle", async () => {
   const dataDir = makeDataDir();
   const first = await startEmbeddedPostgres({ dataDir, maxConnections: 40, log: createTestLog().log });

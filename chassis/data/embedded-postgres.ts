@@ -73,6 +73,11 @@ export async function startEmbeddedPostgres({
   await assertUnused(data);
   const binaries = binariesFor(user);
   const passwords = openPasswords(dataDir);
+  if (existsSync(data) && !passwords.has(superuser)) {
+    throw new StartError(
+      `the passwords of the databases in ${directory} are gone with the ${dataDir} that they belonged to: delete the databases by npm run reset, or set PARLEY_DATA_DIR to another folder`,
+    );
+  }
   if (!existsSync(data)) createCluster(binaries, directory, passwords.of(superuser), user);
 
   const allSettings = [...ownSettings, `port=${port}`, `max_connections=${maxConnections}`, ...settings];
@@ -225,10 +230,11 @@ function createCluster(binaries: string, directory: string, password: string, us
 }
 
 /** Random passwords by role, kept in a file for this user alone. */
-function openPasswords(dataDir: string): { of(role: string): string } {
+function openPasswords(dataDir: string): { has(role: string): boolean; of(role: string): string } {
   const file = join(dataDir, "passwords.json");
   const passwords: Record<string, string> = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : {};
   return {
+    has: (role) => passwords[role] !== undefined,
     of(role) {
       const password = passwords[role] ?? randomBytes(24).toString("base64url");
       if (passwords[role] === undefined) {
