@@ -1,4 +1,4 @@
-// Deletes all data of the embedded Postgres, after asking; with --yes without.
+// Deletes all data of the embedded Postgres, not the keys, after asking; with --yes without.
 import { once } from "node:events";
 import { createInterface } from "node:readline/promises";
 import { commonConfig, readConfig } from "@parley/chassis/config.ts";
@@ -7,9 +7,9 @@ import { exitOnStartError } from "@parley/chassis/start-error.ts";
 
 try {
   const { PARLEY_DATA_DIR: dataDir } = readConfig(commonConfig, process.env);
-  if (process.argv.includes("--yes") || (await isConfirmed(`Delete all data in ${dataDir}? Type yes: `))) {
+  if (process.argv.includes("--yes") || (await isConfirmed(`Delete all databases in ${dataDir}? Type yes: `))) {
     await deleteEmbeddedPostgres(dataDir);
-    process.stdout.write(`all data in ${dataDir} is deleted\n`);
+    process.stdout.write(`all data of the databases in ${dataDir} is deleted; the keys stay\n`);
   } else process.stdout.write("nothing is deleted\n");
 } catch (error) {
   exitOnStartError(error);
