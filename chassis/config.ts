@@ -133,13 +133,20 @@ export function databaseUrl(serviceName: string): z.ZodType<string | undefined> 
     .meta({ description: `Database of ${serviceName}, on a Postgres 18 of yours`, unit: "URL", shownDefault: "embedded", secret: true });
 }
 
-/** A URL that may be left out; `otherwise` says what happens then. */
-export function optionalUrl(description: string, otherwise: string): z.ZodType<string | undefined> {
+/** A URL of one of these protocols, which may be left out; `otherwise` says what happens then. A secret one is never shown. */
+export function optionalUrl(options: {
+  readonly protocols: readonly string[];
+  readonly description: string;
+  readonly otherwise: string;
+  readonly secret?: boolean;
+}): z.ZodType<string | undefined> {
+  const { protocols, description, otherwise, secret = false } = options;
+  const expected = `a URL of ${protocols.map((protocol) => `${protocol}:`).join(" or ")}`;
   return z
     .string()
-    .refine((value) => /^(https?|file):/.test(value) && URL.canParse(value), "an https:, http: or file: URL")
+    .refine((value) => URL.canParse(value) && protocols.includes(new URL(value).protocol.slice(0, -1)), expected)
     .optional()
-    .meta({ description, unit: "URL", shownDefault: otherwise });
+    .meta({ description, unit: "URL", shownDefault: otherwise, secret });
 }
 
 /** The file of a service's private key; not set: one that is made on the laptop. */

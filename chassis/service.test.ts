@@ -48,7 +48,7 @@ function defineKeeper(): Component {
     name: "testing",
     config: {},
     database: defineDatabase<Tables>({ migrations: pathToFileURL(`${migrations}/`) }),
-    handlers: ({ database }) => [implement(EchoService, { ...echo, ...keep(database) })],
+    start: ({ database }) => ({ handlers: [implement(EchoService, { ...echo, ...keep(database) })] }),
   });
 }
 
@@ -94,7 +94,7 @@ test("a service that uses a database without naming one does not start, and says
   const careless = defineService({
     name: "testing",
     config: {},
-    handlers: ({ database }) => [implement(EchoService, { ...echo, secret: () => (database ? {} : {}) })],
+    start: ({ database }) => ({ handlers: [implement(EchoService, { ...echo, secret: () => (database ? {} : {}) })] }),
   });
   const port = await findFreePorts(2);
   const env = {

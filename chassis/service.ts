@@ -65,16 +65,26 @@ export interface RunningComponent {
   drain(giveUp: AbortSignal): Promise<void>;
 }
 
-/** What a service's handlers, and its work, are made from. */
+/** What a service is made from. */
 export interface Dependencies<Shape extends ConfigShape, Schema> {
   readonly config: Config<Shape>;
   readonly log: Logger;
+  /** For its own metrics, beside those of its calls. */
+  readonly registry: Registry;
   /** The service's own database. Throws StartError where the definition names none. */
   readonly database: Database<Schema>;
   /** The log of its events, in its database. */
   readonly eventLog: EventLog;
   /** Returns the typed client of a contract that a neighbour serves. */
   client<Contract extends DescService>(neighbour: string, contract: Contract): Client<Contract>;
+}
+
+/** What a service does. */
+export interface StartedService {
+  /** Pairs each contract that it serves with its handlers. */
+  readonly handlers: readonly ServiceImplSpec[];
+  /** What it does beside answering calls: leased work, consumers of events. It stops when the service drains. */
+  readonly work?: readonly Stoppable[];
 }
 
 /** Defines a service: its name, which its own contracts carry as `parley.<name>.v1`, and what it consists of. */
@@ -84,13 +94,12 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
   readonly config: Shape;
   /** The services that it calls. */
   readonly neighbours?: Neighbours;
+  /** Those of them whose calls the client does not repeat, because the service itself does. */
+  readonly withoutRetries?: readonly string[];
   readonly database?: DatabaseDefinition<Schema>;
-  /** Starts what it does beside answering calls: leased work, consumers of events. It stops when the service drains. */
-  readonly work?: (dependencies: Dependencies<Shape, Schema>) => Promise<readonly Stoppable[]>;
-  /** Pairs each contract that it serves with its handlers. */
-  readonly handlers: (dependencies: Dependencies<Shape, Schema>) => readonly ServiceImplSpec[];
+  readonly start: (dependencies: Dependencies<Shape, Schema>) => StartedService | Promise<StartedService>;
 }): Component {
-  const { name, neighbours = {}, database: defined } = definition;
+  const { name, neighbours = {}, withoutRetries = [], database: defined } = definition;
   const keyVariable = variableOf(name, "KEY_FILE");
   const variable = variableOf(name, "DATABASE_URL");
   const optionsIn = (env: NodeJS.ProcessEnv): DatabaseOptions =>
@@ -115,7 +124,7 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
       const log = runtime.log.child({ service: name });
       const auth = readConfig(authConfig, env);
       const serviceToken = await createServiceToken(name, env[keyVariable] ?? "", auth.PARLEY_AUTH_AUDIENCE);
-      const transports = openTransports(neighbours, { ...runtime, serviceToken });
+      const transports = openTransports(neighbours, { ...runtime, serviceToken, withoutRetries });
       await componentDatabase?.migrate({ env, log });
       const database = defined?.open(optionsIn(env));
       let eventLog: EventLog | undefined;
@@ -126,6 +135,7 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
       const dependencies: Dependencies<Shape, Schema> = {
         config: readConfig(definition.config, env),
         log,
+        registry,
         get database() {
           return getDatabase();
         },
@@ -135,8 +145,7 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
         },
         client: (neighbour, contract) => createClient(contract, transports.get(neighbour)),
       };
-      const work = (await definition.work?.(dependencies)) ?? [];
-      const implementations = definition.handlers(dependencies);
+      const { handlers: implementations, work = [] } = await definition.start(dependencies);
       const contracts = implementations.map(({ service }) => service);
       warmValidation(contracts);
       const health = createHealth(contracts.map(({ typeName }) => typeName));
@@ -157,7 +166,8 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
         port: server.port,
         setServing: health.setServing,
         async drain(giveUp) {
-          await Promise.all([server.drain(giveUp), ...work.map((one) => one.stop())]);
+          await server.drain(giveUp); // first: calls in progress may wait for the work
+          await Promise.all(work.map((one) => one.stop()));
           transports.close();
           await eventLog?.close();
           await database?.close();

@@ -14,7 +14,7 @@ export function defineEcho(handlers: Partial<typeof echo> = {}): Component {
   return defineService({
     name: "testing",
     config: {},
-    handlers: () => [implement(EchoService, { ...echo, ...handlers })],
+    start: () => ({ handlers: [implement(EchoService, { ...echo, ...handlers })] }),
   });
 }
 

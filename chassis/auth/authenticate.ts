@@ -13,12 +13,15 @@ const algorithms = ["EdDSA", "ES256", "RS256"];
 /** The roles that users have, by their names in a token's `roles`. No user's token makes a service. */
 const userRoles: Readonly<Record<string, Access>> = { customer: Access.CUSTOMER, staff: Access.STAFF };
 
+const jwksUrl = (description: string) =>
+  optionalUrl({ protocols: ["https", "http", "file"], description, otherwise: "made in PARLEY_DATA_DIR" });
+
 /** The variables of every service, which checks tokens itself. */
 export const authConfig = {
-  PARLEY_AUTH_JWKS_URL: optionalUrl("Keys of users' tokens, a JWKS at an https:, http: or file: URL", "made in PARLEY_DATA_DIR"),
+  PARLEY_AUTH_JWKS_URL: jwksUrl("Keys of users' tokens, a JWKS at an https:, http: or file: URL"),
   PARLEY_AUTH_ISSUER: text("parley", "Issuer of users' tokens, their claim iss"),
   PARLEY_AUTH_AUDIENCE: text("parley", "Whom tokens are for, their claim aud"),
-  PARLEY_AUTH_SERVICE_JWKS_URL: optionalUrl("Keys of the services' own tokens, a JWKS at such a URL", "made in PARLEY_DATA_DIR"),
+  PARLEY_AUTH_SERVICE_JWKS_URL: jwksUrl("Keys of the services' own tokens, a JWKS at such a URL"),
 } satisfies ConfigShape;
 
 /** Who makes a call. */

@@ -23,3 +23,10 @@ export function customerIdOf({ values }: Pick<HandlerContext, "values">, named: 
   if (named === "") throw invalidRequest([{ field: "customer_id", description: "a service must name the customer", reason: "required" }]);
   return named;
 }
+
+/** Returns the customer who makes the call, and may see their own things alone; undefined for staff and services, who may see all. */
+export function findOwner({ values }: Pick<HandlerContext, "values">): string | undefined {
+  const identity = values.get(identityKey);
+  if (identity === undefined) throw new Error("a public method has no caller");
+  return identity.roles.has(Access.STAFF) || identity.roles.has(Access.SERVICE) ? undefined : identity.subject;
+}

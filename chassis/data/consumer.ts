@@ -51,7 +51,8 @@ export async function createConsumerTables(db: QueryExecutorProvider): Promise<v
 
 /**
  * Consumes the logs of other services, each by one replica at a time, which holds the log's cursor
- * as leased work. Events of other types than those handled are passed over.
+ * as leased work. Events of other types than those handled are passed over; the cursor moves past
+ * them with the next one that is handled, or within a second.
  *
  * An event that fails three times, or cannot be decoded, is set aside with all later ones of its
  * subject, until `npm run events -- retry` asks for them.
@@ -86,20 +87,37 @@ export async function startConsumer<Schema>(options: {
   });
 
   async function follow(lease: Lease, client: Client<typeof EventLogService>, handlers: Handlers<Schema>): Promise<void> {
-    for (; !lease.signal.aborted; await pause(lease)) {
+    let passed: bigint | undefined; // of an event, all before which were handled or passed over
+    const saving = setInterval(() => {
+      if (passed !== undefined) void passOver(lease, passed).catch(() => {}); // it moves with the next one
+      passed = undefined;
+    }, pauseMs);
+    for (let failures = 0; !lease.signal.aborted; await pause(lease)) {
       try {
         const { rows } = await sql<{ position: bigint }>`SELECT position FROM event_cursor WHERE source = ${lease.key}`.execute(db);
         const afterPosition = rows[0]?.position ?? 0n;
         for await (const { event } of client.read({ afterPosition, follow: true }, { signal: lease.signal })) {
-          if (event !== undefined) await apply(lease, event, handlers);
+          if (event === undefined) continue;
+          if (handlers.has(event.type)) await apply(lease, event, handlers);
+          passed = handlers.has(event.type) ? undefined : event.position;
+          failures = 0;
         }
       } catch (error) {
-        if (lease.signal.aborted) return;
-        const expected =
-          error instanceof LeaseLost || isDatabaseLost(error) || (error instanceof ConnectError && error.code === Code.Unavailable);
-        log[expected ? "warn" : "error"]({ err: error, source: lease.key }, "a log cannot be followed; trying again");
+        if (lease.signal.aborted) break;
+        failures++;
+        const isAway = error instanceof ConnectError && error.code === Code.Unavailable;
+        const expected = error instanceof LeaseLost || isDatabaseLost(error) || isAway;
+        // A service that starts at the same time is away at first.
+        const level = isAway && failures === 1 ? "debug" : expected ? "warn" : "error";
+        log[level]({ err: error, source: lease.key }, "a log cannot be followed; trying again");
       }
     }
+    clearInterval(saving);
+  }
+
+  async function passOver(lease: Lease, position: bigint): Promise<void> {
+    await sql`UPDATE event_cursor SET position = ${position}
+      WHERE source = ${lease.key} AND attempt = ${lease.attempt} AND position < ${position}`.execute(db);
   }
 
   async function apply(lease: Lease, event: Event, handlers: Handlers<Schema>): Promise<void> {

@@ -8,8 +8,8 @@ import type { AnyDatabase } from "./database.ts";
 const defaultLeaseMs = 5_000;
 /** How often a worker looks for rows that are due; a row that was just made is started by wake() or run(). */
 const pollMs = 1_000;
-/** How long a row waits after its first failure; twice as long after each further one in a row, by chance between half of it and all. */
-const retryMs = { first: 500, atMost: 60_000 };
+/** Default of `retryMs`. */
+const defaultRetryMs = { first: 500, atMost: 60_000 };
 
 /** A row that this worker holds. */
 export interface Lease {
@@ -31,6 +31,8 @@ export interface WorkOptions {
   /** Rows that are worked on at once. Default: 4. */
   readonly concurrency?: number;
   readonly leaseMs?: number;
+  /** How long a row waits after its first failure; twice as long after each further one in a row, by chance between half of it and all. */
+  readonly retryMs?: { readonly first: number; readonly atMost: number };
   readonly log: Logger;
   /**
    * Does the work. It ends the row's work by setting `due_at` to NULL, or moves it, in the
@@ -40,10 +42,17 @@ export interface WorkOptions {
   readonly handle: (lease: Lease) => Promise<void>;
 }
 
+/** The columns of a row whose first lease is its maker's. */
+export interface FirstLease {
+  readonly attempt: number;
+  readonly due_at: RawBuilder<Date>;
+  readonly leased_until: RawBuilder<Date>;
+}
+
 /** Works through the rows of a table until it is stopped. */
 export interface Worker {
   /** The columns of a row with which the transaction that makes it takes its first lease, for run(). */
-  firstLease(): { attempt: number; due_at: RawBuilder<Date>; leased_until: RawBuilder<Date> };
+  firstLease(): FirstLease;
   /** Works on such a row at once, however many others are worked on. */
   run(key: string): void;
   /** Looks for rows that are due, at once. */
@@ -51,6 +60,12 @@ export interface Worker {
   /** Takes no more rows, fires the signals of those in progress, and gives their leases back when they have ended. */
   stop(): Promise<void>;
 }
+
+/** The columns of a row that is to be worked on at once, by whoever claims it first. */
+export const dueNow = { due_at: sql<Date>`now()`, leased_until: null, failures: 0 };
+
+/** The columns of a row on which nothing is left to be done. */
+export const done = { due_at: null, leased_until: null, failures: 0 };
 
 /** Adds the columns of work to a table, in a migration: a row is due at `due_at`, and done where that is NULL. */
 export async function addWorkColumns(db: QueryExecutorProvider, table: string): Promise<void> {
@@ -68,7 +83,7 @@ export async function addWorkColumns(db: QueryExecutorProvider, table: string): 
  * has run out. All times are the database's.
  */
 export function startWork(options: WorkOptions): Worker {
-  const { table, key, only, concurrency = 4, leaseMs = defaultLeaseMs, log, handle } = options;
+  const { table, key, only, concurrency = 4, leaseMs = defaultLeaseMs, retryMs = defaultRetryMs, log, handle } = options;
   const { db } = options.database;
   const [tableRef, keyRef] = [sql.table(table), sql.ref(key)];
   const isOurs = only === undefined ? sql`true` : sql`${keyRef} = ANY(${only})`;
@@ -90,9 +105,10 @@ export function startWork(options: WorkOptions): Worker {
     return rows.map((row) => ({ ...row, claimedMs }));
   }
 
-  /** Changes what is still ours; returns whether it is. */
+  /** Changes what is still ours; returns whether it is. What is done is nobody's, and needs no further commit. */
   async function update({ key: rowKey, attempt }: Held, change: RawBuilder<unknown>): Promise<boolean> {
-    const result = await sql`UPDATE ${tableRef} SET ${change} WHERE ${keyRef} = ${rowKey} AND attempt = ${attempt}`.execute(db);
+    const result = await sql`UPDATE ${tableRef} SET ${change}
+      WHERE ${keyRef} = ${rowKey} AND attempt = ${attempt} AND due_at IS NOT NULL`.execute(db);
     return result.numAffectedRows === 1n;
   }
 

@@ -16,6 +16,8 @@ export interface TransportOptions {
   /** Where the contracts are served, as gRPC names targets: `dns:///greeter:50051`. */
   readonly target: string;
   readonly contracts: readonly DescService[];
+  /** Whether calls are repeated that the contract says may be. Default: true. */
+  readonly retries?: boolean;
   /** Run about every call, the first outermost. */
   readonly interceptors: Interceptor[];
   readonly maxMessageBytes: number;
@@ -39,7 +41,7 @@ export interface OpenTransport extends Transport {
  */
 export function openTransport(options: TransportOptions): OpenTransport {
   const channel = new grpc.Channel(options.target, grpc.credentials.createInsecure(), {
-    "grpc.service_config": JSON.stringify(createServiceConfig(options.contracts)),
+    "grpc.service_config": JSON.stringify(createServiceConfig(options.retries === false ? [] : options.contracts)),
     "grpc.service_config_disable_resolution": 1,
     "grpc.max_receive_message_length": options.maxMessageBytes,
     "grpc.keepalive_time_ms": keepaliveMs.every,

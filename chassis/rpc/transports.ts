@@ -43,7 +43,14 @@ export function openTransports(
     common,
     registry,
     serviceToken,
-  }: { env: NodeJS.ProcessEnv; common: CommonConfig; registry: Registry; serviceToken?: ServiceToken },
+    withoutRetries = [],
+  }: {
+    env: NodeJS.ProcessEnv;
+    common: CommonConfig;
+    registry: Registry;
+    serviceToken?: ServiceToken;
+    withoutRetries?: readonly string[];
+  },
 ): Transports {
   const transports = new Map(
     Object.entries(neighbours).map(([name, contracts]) => [
@@ -51,6 +58,7 @@ export function openTransports(
       openTransport({
         target: readConfig({ target: target(name) }, { target: env[variableOf(name, "TARGET")] }).target,
         contracts,
+        retries: !withoutRetries.includes(name),
         interceptors: clientInterceptors({ registry, ...(serviceToken && { serviceToken }) }),
         maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
       }),

@@ -1,9 +1,13 @@
+import { onEvent, startConsumer } from "@parley/chassis/data/consumer.ts";
 import { defineDatabase } from "@parley/chassis/data/database.ts";
 import { implement } from "@parley/chassis/rpc/implement.ts";
 import { defineService } from "@parley/chassis/service.ts";
 import { CartsService } from "@parley/gen/parley/carts/v1/carts_pb.js";
 import { CatalogService } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
+import { EventLogService } from "@parley/gen/parley/events/v1/events_pb.js";
+import { OrderConfirmedSchema } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { createHandlers } from "./handlers.ts";
+import { takeOrdered } from "./ordered.ts";
 import type { Tables } from "./store.ts";
 
 export const cartsDatabase = defineDatabase<Tables>({ migrations: new URL("./migrations/", import.meta.url) });
@@ -12,7 +16,16 @@ export const cartsDatabase = defineDatabase<Tables>({ migrations: new URL("./mig
 export const carts = defineService({
   name: "carts",
   config: {},
-  neighbours: { catalog: [CatalogService] },
+  neighbours: { catalog: [CatalogService], orders: [EventLogService] },
   database: cartsDatabase,
-  handlers: ({ database, client }) => [implement(CartsService, createHandlers({ database, catalog: client("catalog", CatalogService) }))],
+  start: async ({ database, client, log }) => ({
+    handlers: [implement(CartsService, createHandlers({ database, catalog: client("catalog", CatalogService) }))],
+    work: [
+      await startConsumer({
+        database,
+        log,
+        sources: { orders: { client: client("orders", EventLogService), handlers: [onEvent(OrderConfirmedSchema, takeOrdered)] } },
+      }),
+    ],
+  }),
 });

@@ -59,6 +59,8 @@ export interface Store {
   saveLine(customerId: string, line: StoredLine): Promise<void>;
   /** Removes a line or, without a product, all. */
   removeLines(customerId: string, productId?: string): Promise<void>;
+  /** Takes so many of each product out of the cart, as far as they are there. */
+  subtract(customerId: string, lines: readonly { readonly productId: string; readonly quantity: number }[]): Promise<void>;
   /** Gives the cart a new etag. */
   touch(customerId: string): Promise<void>;
 }
@@ -152,6 +154,16 @@ export function createStore(db: Kysely<Tables>): Store {
       let query = db.deleteFrom("cart_line").where("customer_id", "=", customerId);
       if (productId !== undefined) query = query.where("product_id", "=", productId);
       await query.execute();
+    },
+
+    async subtract(customerId, lines) {
+      await sql`
+        WITH ordered AS (SELECT * FROM unnest(${lines.map(({ productId }) => productId)}::text[], ${lines.map(({ quantity }) => quantity)}::int[])
+            AS line (product_id, ordered)),
+          gone AS (DELETE FROM cart_line USING ordered
+            WHERE customer_id = ${customerId} AND cart_line.product_id = ordered.product_id AND quantity <= ordered)
+        UPDATE cart_line SET quantity = quantity - ordered FROM ordered
+        WHERE customer_id = ${customerId} AND cart_line.product_id = ordered.product_id AND quantity > ordered`.execute(db);
     },
 
     async touch(customerId) {

@@ -2,6 +2,7 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import type { Database } from "@parley/chassis/data/database.ts";
 import type { EventLog } from "@parley/chassis/data/event-log.ts";
 import { detach } from "@parley/chassis/rpc/current-call.ts";
+import { encodePageToken, pageSizeOf } from "@parley/chassis/rpc/page.ts";
 import {
   type CatalogService,
   ErrorReason,
@@ -12,12 +13,10 @@ import {
   ProductUpdatedSchema,
 } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
 import { fail } from "./errors.ts";
-import { decodeListToken, decodeSearchToken, encodePageToken } from "./page-token.ts";
+import { decodeListToken, decodeSearchToken } from "./page-token.ts";
 import { assertEtag, changesOf, isSameProduct } from "./product.ts";
 import { createStore, mostRanked, type Store, type Tables } from "./store.ts";
 
-/** AIP-158: what is asked for beyond the most is cut, not refused. */
-const pageSizes = { byDefault: 20, most: 100 };
 /** Words of a query that count. */
 const mostWords = 10;
 /** How long the categories are kept: to count them all products are read, and every home page asks. */
@@ -37,7 +36,7 @@ export function createHandlers({
     async listProducts({ pageSize, pageToken, categoryId: category, order: asked }) {
       const order = asked === ProductOrder.UNSPECIFIED ? ProductOrder.TITLE : asked;
       const after = pageToken === "" ? undefined : decodeListToken(pageToken, { order, category, isNumeric: order !== ProductOrder.TITLE });
-      const size = sizeOf(pageSize);
+      const size = pageSizeOf(pageSize);
       // One more than asked for tells whether there is a next page.
       const rows = await store.listProducts({ order, category, after, limit: size + 1 });
       const page = rows.slice(0, size);
@@ -70,7 +69,7 @@ export function createHandlers({
 
     async searchProducts({ query, pageSize, pageToken }) {
       const { offset, isSimilar: isAsSimilar } = pageToken === "" ? { offset: 0, isSimilar: false } : decodeSearchToken(pageToken, query);
-      const size = Math.min(sizeOf(pageSize), mostRanked - offset);
+      const size = Math.min(pageSizeOf(pageSize), mostRanked - offset);
       const page = { offset, limit: size + 1 };
       const words = wordsOf(query);
       const found = isAsSimilar ? [] : await store.search({ words, ...page });
@@ -86,7 +85,7 @@ export function createHandlers({
     },
 
     async listRelatedProducts({ productId, pageSize }) {
-      return { products: await store.listRelated(productId, sizeOf(pageSize)) };
+      return { products: await store.listRelated(productId, pageSizeOf(pageSize)) };
     },
 
     async createProduct({ product: given }) {
@@ -141,10 +140,6 @@ export function createHandlers({
 
 function wordsOf(query: string): string[] {
   return (query.match(/[\p{L}\p{N}]+/gu) ?? []).slice(0, mostWords);
-}
-
-function sizeOf(pageSize: number): number {
-  return Math.min(pageSize === 0 ? pageSizes.byDefault : pageSize, pageSizes.most);
 }
 
 function notFound(productId: string): Error {

@@ -1,3 +1,4 @@
+import { decodePageToken } from "@parley/chassis/rpc/page.ts";
 import { ErrorReason } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
 import { z } from "zod";
 import { fail } from "./errors.ts";
@@ -20,14 +21,9 @@ export type ListToken = z.output<typeof listToken>;
 const searchToken = z.object({ query: z.string(), offset: z.int().min(1).max(mostRanked), isSimilar: z.boolean() });
 export type SearchToken = z.output<typeof searchToken>;
 
-/** Returns a token as text, which means nothing to whoever gets it (AIP-158). */
-export function encodePageToken(token: ListToken | SearchToken): string {
-  return Buffer.from(JSON.stringify(token)).toString("base64url");
-}
-
 /** Reads a token of the list in that order and of that category. Throws `INVALID_PAGE_TOKEN` on any other text. */
 export function decodeListToken(given: string, list: { order: number; category: string; isNumeric: boolean }): ListToken {
-  const token = decode(listToken, given);
+  const token = decodePageToken(listToken, given);
   const isOfList = token?.order === list.order && token.category === list.category;
   if (isOfList && (!list.isNumeric || /^\d{1,18}$/.test(token.key))) return token;
   throw fail(ErrorReason.INVALID_PAGE_TOKEN, "page_token is not one of this list, in this order and of this category; begin without it");
@@ -35,15 +31,7 @@ export function decodeListToken(given: string, list: { order: number; category: 
 
 /** Reads a token of the search for that query. Throws `INVALID_PAGE_TOKEN` on any other text. */
 export function decodeSearchToken(given: string, query: string): SearchToken {
-  const token = decode(searchToken, given);
+  const token = decodePageToken(searchToken, given);
   if (token?.query === query) return token;
   throw fail(ErrorReason.INVALID_PAGE_TOKEN, "page_token is not one of this search; begin without it");
-}
-
-function decode<Token>(schema: z.ZodType<Token>, given: string): Token | undefined {
-  try {
-    return schema.safeParse(JSON.parse(Buffer.from(given, "base64url").toString())).data;
-  } catch {
-    return undefined;
-  }
 }

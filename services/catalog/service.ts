@@ -13,8 +13,7 @@ export const catalog = defineService({
   name: "catalog",
   config: {},
   database: catalogDatabase,
-  handlers: ({ database, eventLog }) => [
-    implement(CatalogService, createHandlers({ database, eventLog })),
-    implement(EventLogService, eventLog.handlers),
-  ],
+  start: ({ database, eventLog }) => ({
+    handlers: [implement(CatalogService, createHandlers({ database, eventLog })), implement(EventLogService, eventLog.handlers)],
+  }),
 });

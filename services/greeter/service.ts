@@ -7,5 +7,5 @@ import { handlers } from "./handlers.ts";
 export const greeter = defineService({
   name: "greeter",
   config: {},
-  handlers: () => [implement(GreeterService, handlers)],
+  start: () => ({ handlers: [implement(GreeterService, handlers)] }),
 });

@@ -54,25 +54,17 @@ export function createHandlers({ database }: { database: Database<Tables> }): Se
           return { reservation: existing };
         }
         const shortProductIds = await inTx.hold(lines);
-        if (shortProductIds.length === 0) return { reservation };
-        return { reservation: await inTx.endReservation(reservationId, { state: "REFUSED", shortProductIds }) };
+        return { reservation: shortProductIds.length === 0 ? reservation : await inTx.refuse(reservationId, shortProductIds) };
       });
     },
 
     async commitReservation({ reservationId }) {
       return database.transaction(async (tx) => {
         const inTx = createStore(tx);
-        const reservation = await getLocked(inTx, reservationId);
-        const { state, lines } = reservation;
-        if (state === ReservationState.COMMITTED) return { reservation };
-        if (state !== ReservationState.HELD) {
-          const name = ReservationState[state];
-          throw fail(ErrorReason.RESERVATION_ENDED, `reservation ${reservationId} is ${name}: reserve again with another id`, {
-            state: name,
-          });
-        }
-        await inTx.move(lines, { onHand: -1, reserved: -1 });
-        return { reservation: await inTx.endReservation(reservationId, { state: "COMMITTED" }) };
+        const reservation = await inTx.apply(await getLocked(inTx, reservationId), "commit");
+        if (reservation.state === ReservationState.COMMITTED) return { reservation };
+        const state = ReservationState[reservation.state];
+        throw fail(ErrorReason.RESERVATION_ENDED, `reservation ${reservationId} is ${state}: reserve again with another id`, { state });
       });
     },
 
@@ -80,11 +72,7 @@ export function createHandlers({ database }: { database: Database<Tables> }): Se
       return database.transaction(async (tx) => {
         const inTx = createStore(tx);
         const tombstone = await inTx.insertReleased(reservationId);
-        const reservation = tombstone ?? (await getLocked(inTx, reservationId));
-        if (reservation.state === ReservationState.HELD) await inTx.move(reservation.lines, { onHand: 0, reserved: -1 });
-        else if (reservation.state === ReservationState.COMMITTED) await inTx.move(reservation.lines, { onHand: 1, reserved: 0 });
-        else return { reservation };
-        return { reservation: await inTx.endReservation(reservationId, { state: "RELEASED" }) };
+        return { reservation: tombstone ?? (await inTx.apply(await getLocked(inTx, reservationId), "release")) };
       });
     },
 

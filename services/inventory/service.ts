@@ -13,6 +13,8 @@ export const inventory = defineService({
   name: "inventory",
   config: {},
   database: inventoryDatabase,
-  work: async (dependencies) => [startExpiry(dependencies)],
-  handlers: ({ database }) => [implement(InventoryService, createHandlers({ database }))],
+  start: ({ database, log }) => ({
+    handlers: [implement(InventoryService, createHandlers({ database }))],
+    work: [startExpiry({ database, log })],
+  }),
 });

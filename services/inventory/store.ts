@@ -1,8 +1,9 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { done } from "@parley/chassis/data/work.ts";
 import { type ReservationSchema, ReservationState, type StockSchema } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
-import { type Generated, type Kysely, type Selectable, sql } from "kysely";
-import type { Line, State } from "./reservation.ts";
+import { type ColumnType, type Generated, type Kysely, type Selectable, sql } from "kysely";
+import { type Change, findChange, type Line, type Operation } from "./reservation.ts";
 
 export interface Tables {
   stock: StockTable;
@@ -18,18 +19,19 @@ interface StockTable {
 
 interface ReservationTable {
   reservation_id: string;
-  state: State;
+  state: ColumnType<Exclude<keyof typeof ReservationState, "UNSPECIFIED">, string, string>;
   product_ids: string[];
   quantities: bigint[];
   short_product_ids: Generated<string[]>;
   expire_time: Date | null;
   due_at: Date | null;
   attempt: Generated<number>;
+  failures: Generated<number>;
   leased_until: Generated<Date | null>;
 }
 
 export type Stock = MessageInitShape<typeof StockSchema> & { productId: string };
-export type Reservation = MessageInitShape<typeof ReservationSchema> & { state: ReservationState; lines: Line[] };
+export type Reservation = MessageInitShape<typeof ReservationSchema> & { reservationId: string; state: ReservationState; lines: Line[] };
 
 /** The stock in the inventory's database, or in one of its transactions. */
 export interface Store {
@@ -47,25 +49,44 @@ export interface Store {
   insertReleased(reservationId: string): Promise<Reservation | undefined>;
   /** Returns the reservation, which changes for nobody else until the transaction ends. */
   lockReservation(reservationId: string): Promise<Reservation | undefined>;
-  /** Changes a reservation's state, after which it does not expire. */
-  endReservation(reservationId: string, end: { state: State; shortProductIds?: readonly string[] }): Promise<Reservation>;
+  /** Ends a reservation for which there is too little. */
+  refuse(reservationId: string, shortProductIds: readonly string[]): Promise<Reservation>;
+  /** Does to a reservation, which is locked, what an operation does in its state, with its stock; returns it as it is then. */
+  apply(reservation: Reservation, operation: Exclude<Operation, "reserve">): Promise<Reservation>;
   /** Ends a reservation that is due, and gives back what it holds; does nothing where its worker has lost it, or it was ended meanwhile. */
   expire(lease: { readonly key: string; readonly attempt: number }): Promise<void>;
 
   /** Reserves all lines, which are by product, or nothing; returns the products of which there is too little. */
   hold(lines: readonly Line[]): Promise<string[]>;
-  /** Moves stock of all lines: adds so many times each quantity to what is on hand and to what is reserved. */
-  move(lines: readonly Line[], times: { readonly onHand: -1 | 0 | 1; readonly reserved: -1 | 0 | 1 }): Promise<void>;
 }
 
 export function createStore(db: Kysely<Tables>): Store {
-  const move: Store["move"] = async (lines, times) => {
+  /** Adds so many times each quantity to what is on hand and to what is reserved. */
+  async function move(lines: readonly Line[], times: Pick<Change, "onHand" | "reserved">): Promise<void> {
     await sql`
       WITH line AS (SELECT * FROM ${tableOf(lines)}),
         locked AS (SELECT product_id FROM stock WHERE product_id IN (SELECT product_id FROM line) ORDER BY product_id FOR UPDATE)
       UPDATE stock SET on_hand = on_hand + ${times.onHand} * quantity, reserved = reserved + ${times.reserved} * quantity
       FROM line JOIN locked USING (product_id) WHERE stock.product_id = line.product_id`.execute(db);
-  };
+  }
+
+  /** Changes a reservation's state, after which it does not expire. */
+  async function end(reservationId: string, state: ReservationState, shortProductIds: readonly string[] = []): Promise<Reservation> {
+    const row = await db
+      .updateTable("reservation")
+      .set({ state: ReservationState[state], short_product_ids: [...shortProductIds], expire_time: null, ...done })
+      .where("reservation_id", "=", reservationId)
+      .returningAll()
+      .executeTakeFirstOrThrow();
+    return reservationOf(row);
+  }
+
+  async function apply(reservation: Reservation, operation: Exclude<Operation, "reserve">): Promise<Reservation> {
+    const change = findChange(operation, reservation.state);
+    if (change === undefined) return reservation;
+    await move(reservation.lines, change);
+    return end(reservation.reservationId, change.to);
+  }
 
   return {
     async listStock(productIds) {
@@ -141,26 +162,19 @@ export function createStore(db: Kysely<Tables>): Store {
       return row && reservationOf(row);
     },
 
-    async endReservation(reservationId, { state, shortProductIds = [] }) {
-      const row = await db
-        .updateTable("reservation")
-        .set({ state, short_product_ids: [...shortProductIds], expire_time: null, due_at: null })
-        .where("reservation_id", "=", reservationId)
-        .returningAll()
-        .executeTakeFirstOrThrow();
-      return reservationOf(row);
-    },
+    refuse: (reservationId, shortProductIds) => end(reservationId, ReservationState.REFUSED, shortProductIds),
+
+    apply,
 
     async expire({ key, attempt }) {
       const row = await db
-        .updateTable("reservation")
-        .set({ state: "EXPIRED", expire_time: null, due_at: null })
+        .selectFrom("reservation")
+        .selectAll()
         .where("reservation_id", "=", key)
         .where("attempt", "=", attempt)
-        .where("state", "=", "HELD")
-        .returningAll()
+        .forUpdate()
         .executeTakeFirst();
-      if (row !== undefined) await move(reservationOf(row).lines, { onHand: 0, reserved: -1 });
+      if (row !== undefined) await apply(reservationOf(row), "expire");
     },
 
     async hold(lines) {
@@ -173,8 +187,6 @@ export function createStore(db: Kysely<Tables>): Store {
       if (rows.length === 0) await move(lines, { onHand: 0, reserved: 1 });
       return rows.map((row) => row.product_id);
     },
-
-    move,
   };
 }
 

@@ -11,15 +11,10 @@ export const storefront = defineService({
   name: "storefront",
   config: {},
   neighbours: { greeter: [GreeterService], catalog: [CatalogService], inventory: [InventoryService] },
-  handlers: ({ client, log }) => [
-    implement(
-      StorefrontService,
-      createHandlers({
-        greeter: client("greeter", GreeterService),
-        catalog: client("catalog", CatalogService),
-        inventory: client("inventory", InventoryService),
-        log,
-      }),
-    ),
-  ],
+  start: ({ client, log }) => {
+    const greeter = client("greeter", GreeterService);
+    const catalog = client("catalog", CatalogService);
+    const inventory = client("inventory", InventoryService);
+    return { handlers: [implement(StorefrontService, createHandlers({ greeter, catalog, inventory, log }))] };
+  },
 });

@@ -1,0 +1,12 @@
+import type { OrderConfirmed } from "@parley/gen/parley/orders/v1/orders_pb.js";
+import type { Transaction } from "kysely";
+import { createStore, type Tables } from "./store.ts";
+
+/** Takes out of a cart what was ordered of it, as far as it is still there. The cart has a new etag then: it can be ordered from again. */
+export async function takeOrdered(tx: Transaction<Tables>, { order }: OrderConfirmed): Promise<void> {
+  if (order === undefined) throw new Error("the event tells no order");
+  const store = createStore(tx);
+  await store.lock(order.customerId);
+  await store.subtract(order.customerId, order.lines);
+  await store.touch(order.customerId);
+}

@@ -1,0 +1,3 @@
+import { createConsumerTables } from "@parley/chassis/data/consumer.ts";
+
+export const up = createConsumerTables;

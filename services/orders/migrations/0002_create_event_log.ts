@@ -1,0 +1,3 @@
+import { createEventLogTables } from "@parley/chassis/data/event-log.ts";
+
+export const up = createEventLogTables;

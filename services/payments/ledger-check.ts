@@ -1,0 +1,38 @@
+import type { Stoppable } from "@parley/chassis/service.ts";
+import type { Logger } from "pino";
+import { Gauge, type Registry } from "prom-client";
+import type { Store } from "./store.ts";
+
+/** How often the ledger is compared with the payments. */
+const everyMs = 60_000;
+
+/** Starts to compare the ledger with the payments; the metric says of how many it says something else. */
+export function startLedgerCheck({ store, registry, log }: { store: Store; registry: Registry; log: Logger }): Stoppable {
+  const difference = new Gauge({
+    name: "payments_ledger_differences",
+    help: "Payments of which the ledger says something else, 100 at most.",
+    registers: [registry],
+  });
+  let checking = Promise.resolve();
+  const check = (): void => {
+    checking = store.listLedgerDifferences().then(
+      (found) => {
+        difference.set(found.length);
+        for (const { paymentId, expected, inLedger } of found)
+          log.error(
+            { payment_id: paymentId, expected: String(expected), in_ledger: String(inLedger) },
+            "the ledger differs from a payment",
+          );
+      },
+      (error: unknown) => log.warn({ err: error }, "the ledger cannot be checked; trying again"),
+    );
+  };
+  check();
+  const timer = setInterval(check, everyMs);
+  return {
+    async stop() {
+      clearInterval(timer);
+      await checking;
+    },
+  };
+}

@@ -1,0 +1,4 @@
+import { serve } from "@parley/chassis/serve.ts";
+import { payments } from "./service.ts";
+
+await serve([payments]);
