@@ -37,7 +37,13 @@ export async function startProcess(
   const names = components.map(({ name }) => name);
   // All that is wrong is told at once, before anything starts. Where the components are is not known yet, but that they are.
   const shape: ConfigShape = Object.assign({}, commonConfig, ...components.map((component) => component.config));
-  readConfig(shape, { ...localTargets(names, "localhost", 1), ...environment });
+  readConfig(shape, {
+    ...localTargets(
+      names.map((name) => ({ name, port: 1 })),
+      "localhost",
+    ),
+    ...environment,
+  });
   const common = readConfig(commonConfig, environment);
   const grpcPorts = components.map((_, index) => portAt(common.PARLEY_GRPC_BASE_PORT, index, "PARLEY_GRPC_BASE_PORT"));
   const log = await createLogger(common.PARLEY_LOG_LEVEL);
@@ -54,7 +60,8 @@ export async function startProcess(
   );
   const databases = await startEmbeddedDatabases(components, { env: environment, dataDir: common.PARLEY_DATA_DIR, log });
   const keys = await ensureLocalKeys(components, { env: environment, dataDir: common.PARLEY_DATA_DIR });
-  const targets = localTargets(names, common.PARLEY_HOST, common.PARLEY_GRPC_BASE_PORT);
+  const places = names.map((name, index) => ({ name, port: grpcPorts[index] ?? 0 }));
+  const targets = localTargets(places, common.PARLEY_HOST);
   const env = { ...targets, ...environment, ...databases.env, ...keys };
   for (const [index, component] of components.entries()) {
     const started = await component.start({ env, common, log, registry, grpcPort: grpcPorts[index] ?? 0 });

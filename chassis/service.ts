@@ -33,6 +33,8 @@ export interface Component {
 export interface ComponentDatabase {
   /** The variable that says where it is. */
   readonly variable: string;
+  /** Connections that it opens beside its pool. */
+  readonly otherConnections: number;
   /** Brings it to the schema of the component's code, as start() does; returns the number of its last migration. */
   migrate(runtime: Pick<Runtime, "env" | "log">): Promise<number>;
 }
@@ -106,6 +108,7 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
     databaseOptions(name, env[variable] ?? "", readConfig(databaseConfig, env));
   const componentDatabase: ComponentDatabase | undefined = defined && {
     variable,
+    otherConnections: defined.otherConnections,
     migrate: async ({ env, log }) => migrate(optionsIn(env), await loadMigrations(defined.migrations), log),
   };
   return {

@@ -31,7 +31,7 @@ export interface Suite {
 
 /** Starts the suite, with data of its own unless it is given a folder, and waits until it says that it is ready. Throws with what it printed where it is not. */
 export async function startSuite(options: { args?: readonly string[]; env?: NodeJS.ProcessEnv } = {}): Promise<Suite> {
-  const basePort = await findFreePorts(20);
+  const basePort = await findFreePorts(40);
   const givenDataDir = options.env?.["PARLEY_DATA_DIR"];
   const dataDir = givenDataDir ?? makeDataDir();
   const env = {
@@ -39,7 +39,7 @@ export async function startSuite(options: { args?: readonly string[]; env?: Node
     PARLEY_DATA_DIR: dataDir,
     PARLEY_GATEWAY_PORT: String(basePort),
     PARLEY_GRPC_BASE_PORT: String(basePort + 1),
-    PARLEY_ADMIN_BASE_PORT: String(basePort + 10),
+    PARLEY_ADMIN_BASE_PORT: String(basePort + 20),
     ...options.env,
   };
   const command = [manifest.scripts.start, ...(options.args ?? [])].join(" ");

@@ -26,6 +26,13 @@ interface SupervisedProcess {
   kill(): void;
 }
 
+export interface SplitOptions {
+  /** How many processes a service has, by its name. Default: one. */
+  readonly replicas: ReadonlyMap<string, number>;
+  /** Scripts that run a component in place of its own, by its name. */
+  readonly scripts?: ReadonlyMap<string, string>;
+}
+
 /**
  * Runs each service and the gateway as a process of its own. One that dies is started again; one
  * signal stops all, the gateway first, and a second one kills them. One that does not stop in
@@ -33,26 +40,36 @@ interface SupervisedProcess {
  */
 export async function splitProcesses(
   components: readonly Component[],
+  { replicas, scripts = new Map() }: SplitOptions,
   onReady: (ports: ReadonlyMap<string, number>, adminPorts: ReadonlyMap<string, number>) => void,
 ): Promise<void> {
   const base = readConfig(commonConfig, process.env);
-  const names = components.map(({ name }) => name);
-  const services = names.filter((name) => name !== "gateway");
   const log = await createLogger(base.PARLEY_LOG_LEVEL);
-  const ports = new Map(services.map((name, index) => [name, portAt(base.PARLEY_GRPC_BASE_PORT, index, "PARLEY_GRPC_BASE_PORT")]));
-  const adminPorts = new Map(names.map((name, index) => [name, portAt(base.PARLEY_ADMIN_BASE_PORT, index, "PARLEY_ADMIN_BASE_PORT")]));
-  const databases = await startEmbeddedDatabases(components, { env: process.env, dataDir: base.PARLEY_DATA_DIR, log });
+  const named = components.map(({ name }) => ({ name, shownName: name }));
+  const further = [...replicas].flatMap(([name, count]) =>
+    Array.from({ length: count - 1 }, (_, index) => ({ name, shownName: `${name} ${index + 2}` })),
+  );
+  const isGateway = ({ name }: { name: string }): boolean => name === "gateway";
+  // Further replicas behind the services, which so stay at their ports.
+  const places = [...named.filter((place) => !isGateway(place)), ...further, ...named.filter(isGateway)].map((place, index) => ({
+    ...place,
+    port: isGateway(place)
+      ? readConfig(gatewayConfig, process.env).PARLEY_GATEWAY_PORT
+      : portAt(base.PARLEY_GRPC_BASE_PORT, index, "PARLEY_GRPC_BASE_PORT"),
+    adminPort: portAt(base.PARLEY_ADMIN_BASE_PORT, index, "PARLEY_ADMIN_BASE_PORT"),
+  }));
+  const databases = await startEmbeddedDatabases(components, { env: process.env, dataDir: base.PARLEY_DATA_DIR, log, replicas });
   const keys = await ensureLocalKeys(components, { env: process.env, dataDir: base.PARLEY_DATA_DIR });
-  const targets = localTargets(services, base.PARLEY_HOST, base.PARLEY_GRPC_BASE_PORT);
+  const targets = localTargets(places, base.PARLEY_HOST);
 
-  const parts = names.map((name) =>
-    supervise(name, {
+  const parts = places.map(({ name, shownName, port, adminPort }) =>
+    supervise(shownName, scripts.get(name) ?? mainOf(name), {
       ...targets,
       ...process.env,
       ...databases.env,
       ...keys,
-      PARLEY_GRPC_BASE_PORT: String(ports.get(name) ?? base.PARLEY_GRPC_BASE_PORT),
-      PARLEY_ADMIN_BASE_PORT: String(adminPorts.get(name)),
+      PARLEY_GRPC_BASE_PORT: String(port),
+      PARLEY_ADMIN_BASE_PORT: String(adminPort),
     }),
   );
   const killAll = (): void => {
@@ -77,12 +94,18 @@ export async function splitProcesses(
   } catch {
     await stop(1); // it said why itself
   }
-  const shownAdminPorts = new Map([...adminPorts].map(([name, port]) => [` of ${name}`, port]));
-  onReady(new Map([...ports, ["gateway", readConfig(gatewayConfig, process.env).PARLEY_GATEWAY_PORT]]), shownAdminPorts);
+  onReady(
+    new Map(places.map(({ shownName, port }) => [shownName, port])),
+    new Map(places.map(({ shownName, adminPort }) => [` of ${shownName}`, adminPort])),
+  );
 }
 
-function supervise(name: string, env: NodeJS.ProcessEnv): SupervisedProcess {
-  const script = join(import.meta.dirname, "..", name === "gateway" ? "gateway/main.ts" : `services/${name}/main.ts`);
+/** Returns the script that runs a component alone. */
+function mainOf(name: string): string {
+  return join(import.meta.dirname, "..", name === "gateway" ? "gateway/main.ts" : `services/${name}/main.ts`);
+}
+
+function supervise(name: string, script: string, env: NodeJS.ProcessEnv): SupervisedProcess {
   const ready = Promise.withResolvers<void>();
   const stopped = new AbortController();
   let child: ChildProcess | undefined;

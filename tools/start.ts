@@ -3,19 +3,22 @@
 import { commonConfig, readConfig } from "@parley/chassis/config.ts";
 import { localAddress } from "@parley/chassis/rpc/transports.ts";
 import { serve } from "@parley/chassis/serve.ts";
-import { exitOnStartError } from "@parley/chassis/start-error.ts";
+import { exitOnStartError, StartError } from "@parley/chassis/start-error.ts";
 import { createGateway } from "@parley/gateway/gateway.ts";
 import { services } from "../services/all.ts";
 import { parseArguments } from "./arguments.ts";
 import { splitProcesses } from "./split.ts";
 
+const usage = "npm start [-- --split [--replicas orders=2,payments=2]]";
 const names = Object.keys(services);
 const loaded = await Promise.all(Object.values(services).map((load) => load()));
 const components = [...loaded, createGateway(names)];
 try {
-  const { split } = parseArguments({ options: { split: { type: "boolean", default: false } } }, "npm start [-- --split]").values;
+  const options = { split: { type: "boolean", default: false }, replicas: { type: "string", default: "" } } as const;
+  const { split, replicas } = parseArguments({ options }, usage).values;
   warnOfUnknown(components.flatMap(({ config }) => Object.keys(config)));
-  if (split) await splitProcesses(components, announce);
+  if (!split && replicas !== "") throw new StartError(`replicas are processes of their own\nusage: ${usage}`);
+  if (split) await splitProcesses(components, { replicas: readReplicas(replicas) }, announce);
   else {
     await serve(components, ({ ports }) => {
       announce(ports, new Map([["", readConfig(commonConfig, process.env).PARLEY_ADMIN_BASE_PORT]]));
@@ -23,6 +26,18 @@ try {
   }
 } catch (error) {
   exitOnStartError(error);
+}
+
+/** Reads `orders=2,payments=2`. Throws StartError. */
+function readReplicas(text: string): ReadonlyMap<string, number> {
+  const entries = text === "" ? [] : text.split(",").map((entry) => /^([a-z-]+)=([1-9])$/.exec(entry));
+  return new Map(
+    entries.map((entry) => {
+      const [, name = "", count] = entry ?? [];
+      if (name in services) return [name, Number(count)];
+      throw new StartError(`--replicas is a list such as orders=2,payments=2, each of 1 to 9\nusage: ${usage}`);
+    }),
+  );
 }
 
 /** A variable that nobody reads is likely misspelt. */

@@ -63,12 +63,20 @@ export function databaseOptions(name: string, url: string, config: Config<typeof
 /** What a service says of its database: the shape of its tables, and the folder of its migrations. */
 export interface DatabaseDefinition<Schema> {
   readonly migrations: URL;
+  /** Connections that the service opens beside its pool: one that listens for events, and what it says. */
+  readonly otherConnections: number;
   open(options: DatabaseOptions): Database<Schema>;
 }
 
 /** Defines a service's database. */
-export function defineDatabase<Schema>({ migrations }: { readonly migrations: URL }): DatabaseDefinition<Schema> {
-  return { migrations, open: openDatabase<Schema> };
+export function defineDatabase<Schema>({
+  migrations,
+  otherConnections = 0,
+}: {
+  readonly migrations: URL;
+  readonly otherConnections?: number;
+}): DatabaseDefinition<Schema> {
+  return { migrations, otherConnections: otherConnections + 1, open: openDatabase<Schema> };
 }
 
 /** A database whatever its tables, for SQL that is written out. */

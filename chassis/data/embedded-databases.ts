@@ -4,8 +4,6 @@ import type { Component } from "../service.ts";
 import { databaseConfig } from "./database.ts";
 import { startEmbeddedPostgres } from "./embedded-postgres.ts";
 
-/** Connections of a service beside its pool: the one that listens. */
-const listeners = 1;
 /** For prompts and other tools, for the old ones of a service that starts again, and for those that Postgres keeps for superusers. */
 const spareConnections = 20;
 
@@ -16,20 +14,29 @@ export interface EmbeddedDatabases {
   stop(): Promise<void>;
 }
 
+export interface EmbeddedDatabasesOptions {
+  readonly env: NodeJS.ProcessEnv;
+  readonly dataDir: string;
+  readonly log: Logger;
+  /** How many processes use the database of a component, by its name. Default: one. */
+  readonly replicas?: ReadonlyMap<string, number>;
+}
+
 /**
  * Starts an embedded Postgres for the components whose database has no URL in the environment, and
  * makes a database for each; it starts nothing where there is none such.
  */
 export async function startEmbeddedDatabases(
   components: readonly Pick<Component, "name" | "database">[],
-  { env, dataDir, log }: { env: NodeJS.ProcessEnv; dataDir: string; log: Logger },
+  { env, dataDir, log, replicas = new Map() }: EmbeddedDatabasesOptions,
 ): Promise<EmbeddedDatabases> {
   const missing = components.flatMap(({ name, database }) =>
-    database === undefined || env[database.variable] ? [] : [{ name, variable: database.variable }],
+    database === undefined || env[database.variable] ? [] : [{ name, ...database }],
   );
   if (missing.length === 0) return { env: {}, stop: async () => {} };
   const { PARLEY_DB_POOL: poolSize } = readConfig(databaseConfig, env);
-  const maxConnections = missing.length * (poolSize + listeners) + spareConnections;
+  const connections = missing.map(({ name, otherConnections }) => (replicas.get(name) ?? 1) * (poolSize + otherConnections));
+  const maxConnections = connections.reduce((sum, count) => sum + count, spareConnections);
   const postgres = await startEmbeddedPostgres({ dataDir, maxConnections, log });
   log.info({ directory: postgres.directory }, "an embedded Postgres serves the databases");
   const urls: NodeJS.ProcessEnv = {};

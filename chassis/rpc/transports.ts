@@ -22,10 +22,15 @@ export function targetsConfig(serviceNames: readonly string[]): ConfigShape {
   return Object.fromEntries(serviceNames.map((name) => [variableOf(name, "TARGET"), target(name)]));
 }
 
-/** Returns where services that listen on ports in a row, on this machine, are found, as those variables. */
-export function localTargets(serviceNames: readonly string[], host: string, basePort: number): NodeJS.ProcessEnv {
+/** Returns where services that listen on this machine are found, as those variables; one with replicas is there several times. */
+export function localTargets(places: readonly { readonly name: string; readonly port: number }[], host: string): NodeJS.ProcessEnv {
   const address = localAddress(host);
-  return Object.fromEntries(serviceNames.map((name, index) => [variableOf(name, "TARGET"), `dns:///${address}:${basePort + index}`]));
+  const addresses = new Map<string, string[]>();
+  for (const { name, port } of places) addresses.set(name, [...(addresses.get(name) ?? []), `${address}:${port}`]);
+  const scheme = address.startsWith("[") ? "ipv6" : "ipv4"; // as a list of addresses; names have none
+  return Object.fromEntries(
+    [...addresses].map(([name, all]) => [variableOf(name, "TARGET"), all.length === 1 ? `dns:///${all[0]}` : `${scheme}:${all.join(",")}`]),
+  );
 }
 
 /** Returns the address at which this machine reaches what listens on a host, as URLs and targets have it. */

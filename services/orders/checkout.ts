@@ -74,6 +74,11 @@ export function after(at: Step | Compensation, outcome: Outcome): Step | Compens
   }
 }
 
+/** Whether a reservation keeps what it is for. */
+export function isKept(state: ReservationState | undefined): boolean {
+  return state === ReservationState.HELD || state === ReservationState.COMMITTED;
+}
+
 /** How a step, or a compensation, went; and where the order is rejected for it, why. */
 export interface Result {
   readonly outcome: Outcome;
@@ -97,8 +102,7 @@ export function createPerform({
     reserve: async ({ orderId, lines }, options) => {
       const quantities = lines.map(({ productId, quantity }) => ({ productId, quantity: BigInt(quantity) }));
       const { reservation } = await inventory.reserve({ reservationId: orderId, lines: quantities, hold: durationFromMs(holdMs) }, options);
-      const isKept = reservation?.state === ReservationState.HELD || reservation?.state === ReservationState.COMMITTED;
-      if (!isKept) throw new OutOfStock();
+      if (!isKept(reservation?.state)) throw new OutOfStock();
     },
     authorize: ({ orderId, customerId, total, paymentToken }, options) =>
       payments.authorize({ paymentId: orderId, orderId, customerId, amount: total, paymentToken }, options),

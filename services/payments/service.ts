@@ -6,10 +6,13 @@ import { PaymentsService } from "@parley/gen/parley/payments/v1/payments_pb.js";
 import { createHandlers } from "./handlers.ts";
 import { startLedgerCheck } from "./ledger-check.ts";
 import { createSettlement, startSettling } from "./settlement.ts";
-import { openSimulatedProcessor } from "./simulated-processor.ts";
+import { openSimulatedProcessor, simulatedProcessorConnections } from "./simulated-processor.ts";
 import { createStore, type Tables } from "./store.ts";
 
-export const paymentsDatabase = defineDatabase<Tables>({ migrations: new URL("./migrations/", import.meta.url) });
+export const paymentsDatabase = defineDatabase<Tables>({
+  migrations: new URL("./migrations/", import.meta.url),
+  otherConnections: simulatedProcessorConnections,
+});
 
 /** Money: taken, given back, and accounted for. */
 export const payments = defineService({

@@ -34,9 +34,11 @@ export const testTokens: Readonly<Record<string, Card>> = {
   tok_fails_then_works: { failures: 2 },
 };
 
-const connections = {
+/** Connections that the simulated processor opens at most. */
+export const simulatedProcessorConnections = 5;
+const options = {
   name: "payment-processor",
-  poolSize: 5,
+  poolSize: simulatedProcessorConnections,
   connectTimeoutMs: 5_000,
   statementTimeoutMs: 5_000,
   idleInTransactionTimeoutMs: 5_000,
@@ -66,7 +68,7 @@ interface Recorded {
  * connections of its own: it can disagree with payments as a real one can.
  */
 export function openSimulatedProcessor(url: string): PaymentProcessor & Stoppable {
-  const database = openDatabase<Tables>({ url, ...connections });
+  const database = openDatabase<Tables>({ url, ...options });
 
   /**
    * Does what was asked for under a key once, whoever asks at once; `act` returns the outcome. The
