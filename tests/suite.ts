@@ -29,8 +29,8 @@ export interface Suite {
   stop(): Promise<number | null>;
 }
 
-/** Starts the suite, with data of its own unless it is given a folder, and waits until it says that it is ready. Throws with what it printed where it is not. */
-export async function startSuite(options: { args?: readonly string[]; env?: NodeJS.ProcessEnv } = {}): Promise<Suite> {
+/** Starts the suite, by a script of the test's own where it gives one, with data of its own unless it is given a folder, and waits until it says that it is ready. Throws with what it printed where it is not. */
+export async function startSuite(options: { args?: readonly string[]; env?: NodeJS.ProcessEnv; script?: string } = {}): Promise<Suite> {
   const basePort = await findFreePorts(40);
   const givenDataDir = options.env?.["PARLEY_DATA_DIR"];
   const dataDir = givenDataDir ?? makeDataDir();
@@ -42,7 +42,8 @@ export async function startSuite(options: { args?: readonly string[]; env?: Node
     PARLEY_ADMIN_BASE_PORT: String(basePort + 20),
     ...options.env,
   };
-  const command = [manifest.scripts.start, ...(options.args ?? [])].join(" ");
+  const start = manifest.scripts.start.replace("tools/start.ts", options.script ?? "tools/start.ts");
+  const command = [start, ...(options.args ?? [])].join(" ");
   // The channel stops the suite when the tests end without doing so.
   const child = spawn("sh", ["-c", command], { cwd: root, env, stdio: ["ignore", "pipe", "pipe", "ipc"] });
   if (child.stdout === null || child.stderr === null) throw new Error("the suite has no output");

@@ -11,7 +11,7 @@ import { PaymentsService } from "@parley/gen/parley/payments/v1/payments_pb.js";
 import { createPerform } from "./checkout.ts";
 import { createHandlers } from "./handlers.ts";
 import { createOrderWatch } from "./order-watch.ts";
-import { startSaga } from "./saga.ts";
+import { type SagaOptions, startSaga } from "./saga.ts";
 import { createStore, type Tables } from "./store.ts";
 
 export const ordersDatabase = defineDatabase<Tables>({ migrations: new URL("./migrations/", import.meta.url) });
@@ -19,34 +19,37 @@ export const ordersDatabase = defineDatabase<Tables>({ migrations: new URL("./mi
 /** How much longer stock is kept than an order may be pending, in milliseconds: reservations expire only where nobody works on them. */
 const holdBeyondMs = 5 * 60_000;
 
-/** What customers have ordered, from the cart to the door. */
-export const orders = defineService({
-  name: "orders",
-  config: {
-    PARLEY_ORDERS_WAIT: duration("2s", "Time that PlaceOrder and CancelOrder wait for the outcome"),
-    PARLEY_ORDERS_CHECKOUT_TIMEOUT: duration("10m", "Time after which an order is rejected that is still pending"),
-  },
-  neighbours: { carts: [CartsService], catalog: [CatalogService], inventory: [InventoryService], payments: [PaymentsService] },
-  withoutRetries: ["inventory", "payments"], // the saga repeats its calls itself
-  database: ordersDatabase,
-  start({ config, database, eventLog, client, log }) {
-    const timeoutMs = config.PARLEY_ORDERS_CHECKOUT_TIMEOUT;
-    const perform = createPerform({
-      inventory: client("inventory", InventoryService),
-      payments: client("payments", PaymentsService),
-      holdMs: timeoutMs + holdBeyondMs,
-    });
-    const watch = createOrderWatch(createStore(database.db));
-    const saga = startSaga({ database, eventLog, watch, perform, timeoutMs, log });
-    const handlers = createHandlers({
-      database,
-      eventLog,
-      saga,
-      watch,
-      carts: client("carts", CartsService),
-      catalog: client("catalog", CatalogService),
-      waitMs: config.PARLEY_ORDERS_WAIT,
-    });
-    return { handlers: [implement(OrdersService, handlers), implement(EventLogService, eventLog.handlers)], work: [saga] };
-  },
-});
+/** What customers have ordered, from the cart to the door. Tests look into its saga, or hurry it. */
+export const createOrders = (overrides: Pick<SagaOptions, "hook" | "leaseMs"> = {}) =>
+  defineService({
+    name: "orders",
+    config: {
+      PARLEY_ORDERS_WAIT: duration("2s", "Time that PlaceOrder and CancelOrder wait for the outcome"),
+      PARLEY_ORDERS_CHECKOUT_TIMEOUT: duration("10m", "Time after which an order is rejected that is still pending"),
+    },
+    neighbours: { carts: [CartsService], catalog: [CatalogService], inventory: [InventoryService], payments: [PaymentsService] },
+    withoutRetries: ["inventory", "payments"], // the saga repeats its calls itself
+    database: ordersDatabase,
+    start({ config, database, eventLog, client, log }) {
+      const timeoutMs = config.PARLEY_ORDERS_CHECKOUT_TIMEOUT;
+      const perform = createPerform({
+        inventory: client("inventory", InventoryService),
+        payments: client("payments", PaymentsService),
+        holdMs: timeoutMs + holdBeyondMs,
+      });
+      const watch = createOrderWatch(createStore(database.db));
+      const saga = startSaga({ database, eventLog, watch, perform, timeoutMs, log, ...overrides });
+      const handlers = createHandlers({
+        database,
+        eventLog,
+        saga,
+        watch,
+        carts: client("carts", CartsService),
+        catalog: client("catalog", CatalogService),
+        waitMs: config.PARLEY_ORDERS_WAIT,
+      });
+      return { handlers: [implement(OrdersService, handlers), implement(EventLogService, eventLog.handlers)], work: [saga] };
+    },
+  });
+
+export const orders = createOrders();

@@ -1,0 +1,157 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { createClient } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-web";
+import { signUserToken } from "@parley/chassis/auth/local-keys.ts";
+import { InventoryService } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
+import { OrderState } from "@parley/gen/parley/orders/v1/orders_pb.js";
+import { type Suite, startSuite } from "../suite.ts";
+import { checks, type Quantities } from "./checks.ts";
+import { createJournal, shop } from "./customers.ts";
+import { type Fault, harm } from "./faults.ts";
+import { createRandom } from "./random.ts";
+import { query, takeSnapshot } from "./snapshot.ts";
+
+const customers = 32;
+/** How long after the last fault everything may take to come to its end. */
+const quietMs = 60_000;
+/** How many there are of each product, from scarce to plenty. */
+const putIn: Quantities = {
+  kite: 30,
+  "tin-robot": 60,
+  "memory-game-birds": 200,
+  "walnut-cutting-board": 1_000,
+  "bird-feeder": 20_000,
+  "beeswax-candles-pair": 20_000,
+};
+
+/** What a run came to. Times are in milliseconds. */
+export interface Report {
+  readonly seed: number;
+  readonly seconds: number;
+  readonly orders: Readonly<Record<string, number>>;
+  readonly calls: number;
+  /** Calls whose outcome the customer did not learn, and repeated, or that were refused. */
+  readonly failures: number;
+  /** By victim and kind. */
+  readonly faults: Readonly<Record<string, number>>;
+  /** From a fault to the first order placed after it that was confirmed. */
+  readonly recovery: { readonly median: number; readonly max: number };
+  /** From the last fault to the moment when nothing was left to be done. */
+  readonly quiet: number;
+  readonly violations: readonly string[];
+}
+
+export interface TortureOptions {
+  readonly seconds: number;
+  readonly seed: number;
+  /** The script that starts the suite. Default: that of `npm start`. */
+  readonly script?: string;
+}
+
+/**
+ * Runs the suite, each part a process, with customers who order through the gateway while processes
+ * are killed and frozen; waits until nothing is left to be done, and checks what the databases say.
+ */
+export async function torture({ seconds, seed, script }: TortureOptions): Promise<Report> {
+  const suite = await startSuite({
+    args: ["--split", "--replicas", "orders=2,payments=2"],
+    env: { PARLEY_LOG_LEVEL: "error" },
+    ...(script !== undefined && { script }),
+  });
+  try {
+    await fillStock(suite);
+    const journal = createJournal();
+    const enough = AbortSignal.timeout(seconds * 1_000);
+    const over = new AbortController();
+    const shopping = Array.from({ length: customers }, (_, index) =>
+      shop({
+        suite,
+        customerId: `customer-${index + 1}`,
+        productIds: Object.keys(putIn) as [string, ...string[]],
+        random: createRandom(seed * 1_000 + index),
+        journal,
+        enough,
+        over: over.signal,
+      }),
+    );
+    const faults = await harm(suite, { random: createRandom(seed), enough });
+    const lastFaultMs = performance.now();
+    const giveUp = setTimeout(() => over.abort(new Error("a customer waited for too long")), quietMs);
+    const outcomes = await Promise.allSettled(shopping);
+    clearTimeout(giveUp);
+    const isQuiet = await waitForQuiet(suite, lastFaultMs + quietMs);
+    const quiet = Math.round(performance.now() - lastFaultMs);
+    const snapshot = await takeSnapshot(suite.dataDir, { told: journal.told, putIn, carts: journal.carts });
+    const counts = Object.entries(Object.groupBy(snapshot.orders, ({ state }) => state));
+    return {
+      seed,
+      seconds,
+      orders: Object.fromEntries(counts.map(([state, some]) => [state, some?.length ?? 0])),
+      calls: journal.calls,
+      failures: journal.failures,
+      faults: countFaults(faults),
+      recovery: recoveryOf(faults, journal.placed),
+      quiet,
+      violations: [
+        ...outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [`a customer gave up: ${outcome.reason}`] : [])),
+        ...(isQuiet ? [] : ["it is not quiet a minute after the last fault"]),
+        ...journal.surprises.map((text) => `a customer was told: ${text}`),
+        ...Object.entries(checks).flatMap(([name, check]) => check(snapshot).map((text) => `${name}: ${text}`)),
+      ],
+    };
+  } finally {
+    await suite.stop();
+  }
+}
+
+async function fillStock(suite: Suite): Promise<void> {
+  const transport = createConnectTransport({ baseUrl: suite.gatewayUrl });
+  const token = await signUserToken(suite.dataDir, {
+    subject: "staff",
+    roles: ["staff"],
+    issuer: "parley",
+    audience: "parley",
+    seconds: 300,
+  });
+  const inventory = createClient(InventoryService, transport);
+  for (const [productId, onHand] of Object.entries(putIn))
+    await inventory.setStock({ productId, onHand: BigInt(onHand) }, { headers: { authorization: `Bearer ${token}` } });
+}
+
+/** Waits until no order is open and all events were read; returns false where that takes too long. */
+async function waitForQuiet({ dataDir }: Suite, untilMs: number): Promise<boolean> {
+  while (performance.now() < untilMs) {
+    try {
+      const [orders] = await query<{ open: number; position: string }>(
+        dataDir,
+        "orders",
+        "SELECT count(*)::int AS open, (SELECT position FROM event_log_head) AS position FROM customer_order WHERE due_at IS NOT NULL",
+      );
+      const cursors = await Promise.all(
+        ["carts", "notifications"].map((name) => query<{ position: string }>(dataDir, name, "SELECT position FROM event_cursor")),
+      );
+      if (orders?.open === 0 && cursors.flat().every(({ position }) => position === orders.position)) return true;
+    } catch {} // Postgres is being started again
+    await delay(100);
+  }
+  return false;
+}
+
+function countFaults(faults: readonly Fault[]): Record<string, number> {
+  const counts = Object.entries(Object.groupBy(faults, ({ victim, kind }) => `${victim} ${kind}`));
+  return Object.fromEntries(counts.map(([name, some]) => [name, some?.length ?? 0] as const).toSorted());
+}
+
+function recoveryOf(
+  faults: readonly Fault[],
+  placed: readonly { readonly startedMs: number; readonly settledMs: number; readonly state: OrderState }[],
+): Report["recovery"] {
+  const confirmed = placed.filter(({ state }) => state === OrderState.CONFIRMED);
+  const times = faults
+    .flatMap(({ atMs }) => {
+      const after = confirmed.filter(({ startedMs }) => startedMs > atMs).map(({ settledMs }) => settledMs - atMs);
+      return after.length === 0 ? [] : [Math.round(Math.min(...after))];
+    })
+    .toSorted((a, b) => a - b);
+  return { median: times[Math.floor(times.length / 2)] ?? 0, max: times.at(-1) ?? 0 };
+}
