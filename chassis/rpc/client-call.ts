@@ -162,6 +162,9 @@ function failureOf(status: grpc.StatusObject, header: Headers, method: DescMetho
         return fail(ErrorReason.DEADLINE_EXCEEDED, `${nameOf(method)} did not answer within its deadline`);
       case Code.Canceled:
         return fail(ErrorReason.CANCELLED, `the call of ${nameOf(method)} was cancelled`);
+      case Code.Internal:
+        // grpc-js knows ECONNRESET and ETIMEDOUT as lost connections, others of their kind not.
+        return /triggered by internal client error: \w+ E[A-Z]+$/.test(status.details) ? unavailable(method) : undefined;
       default:
         return undefined;
     }

@@ -1,6 +1,8 @@
+import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:http2";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
+import { promisify } from "node:util";
 import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
 import { ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
@@ -110,6 +112,25 @@ test("a replica that dies is left out, and calls that may be repeated do not not
   const dying = servers[0]!.drain(AbortSignal.abort());
   for (let call = 0; call < 50; call++) expect((await client.echo({ text: "x" })).text).toBe("x");
   await dying;
+});
+
+test("a connection that the system cuts off is UNAVAILABLE", async ({ skip }) => {
+  const arrived = Promise.withResolvers<void>();
+  const server = await openServerOf({
+    echo: async (_, { signal }) => {
+      arrived.resolve();
+      await once(signal, "abort");
+      return {};
+    },
+  });
+  const ended = failureOf(clientOf(server).echo({}));
+  await arrived.promise;
+  // As a firewall or an administrator does; as root, on kernels that can.
+  const { stdout } = await promisify(execFile)("ss", ["-HK", "dst", "127.0.0.1", "dport", "=", `:${server.port}`]).catch(() => ({
+    stdout: "",
+  }));
+  if (stdout === "") skip("ss cannot close connections here");
+  expect(await ended).toMatchObject({ code: Code.Unavailable });
 });
 
 test("a target that cannot be reached is UNAVAILABLE, and its address is not told", async () => {

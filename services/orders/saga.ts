@@ -17,6 +17,7 @@ const retryMs = { first: 250, atMost: 5_000 };
 /** Called before and after each step and compensation, for tests that stop the process there. */
 export type Hook = (at: {
   readonly orderId: string;
+  readonly attempt: number;
   readonly step: Step | Compensation;
   readonly when: "before" | "after";
 }) => Promise<void>;
@@ -55,9 +56,10 @@ export function startSaga(options: SagaOptions): Worker {
     let at: Step | Compensation | Decision = isUndoing(order.state) ? first.undo : first.forward;
     let result: Result = { outcome: "done" };
     while (isStep(at)) {
-      await hook?.({ orderId: order.orderId, step: at, when: "before" });
+      const point = { orderId: order.orderId, attempt: lease.attempt, step: at };
+      await hook?.({ ...point, when: "before" });
       result = await run(at, order, lease);
-      await hook?.({ orderId: order.orderId, step: at, when: "after" });
+      await hook?.({ ...point, when: "after" });
       at = after(at, result.outcome);
     }
     return { decision: at, ...(result.reason !== undefined && { reason: result.reason }) };

@@ -24,7 +24,8 @@ const frozenMs = [300, 7_000] as const;
 export async function harm(suite: Suite, { random, enough }: { random: Random; enough: AbortSignal }): Promise<Fault[]> {
   const faults: Fault[] = [];
   const thawing: Promise<void>[] = [];
-  const victims: [string, ...string[]] = ["postgres", "gateway", ...Object.keys(services)];
+  // Those that take part in a checkout more often.
+  const victims: [string, ...string[]] = ["postgres", "gateway", "orders", "payments", "inventory", "carts", ...Object.keys(services)];
   while (!enough.aborted) {
     await delay(random.between(...pauseMs), undefined, { signal: enough }).catch(() => {});
     if (enough.aborted) break;

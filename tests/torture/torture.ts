@@ -14,14 +14,16 @@ import { query, takeSnapshot } from "./snapshot.ts";
 const customers = 32;
 /** How long after the last fault everything may take to come to its end. */
 const quietMs = 60_000;
-/** How many there are of each product, from scarce to plenty. */
+/** How many there are of each product: two are scarce. */
 const putIn: Quantities = {
-  kite: 30,
-  "tin-robot": 60,
-  "memory-game-birds": 200,
-  "walnut-cutting-board": 1_000,
-  "bird-feeder": 20_000,
-  "beeswax-candles-pair": 20_000,
+  kite: 40,
+  "tin-robot": 150,
+  ...Object.fromEntries(
+    ["marble-run", "chess-set", "desk-lamp", "camp-stove", "chili-oil", "bird-feeder", "wool-blanket", "rain-jacket"].map((id) => [
+      id,
+      50_000,
+    ]),
+  ),
 };
 
 /** What a run came to. Times are in milliseconds. */
