@@ -63,7 +63,7 @@ async function postgresPids({ dataDir }: Suite): Promise<number[]> {
   try {
     const postmaster = Number(readFileSync(file, "utf8").split("\n")[0]);
     const { stdout } = await promisify(execFile)("ps", ["-o", "pid=", "--ppid", String(postmaster)]);
-    return [postmaster, ...stdout.trim().split(/\s+/).map(Number)];
+    return [postmaster, ...stdout.split(/\s+/).map(Number)].filter((pid) => pid > 1); // 0 would be our own group
   } catch {
     return [];
   }
