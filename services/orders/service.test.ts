@@ -234,7 +234,7 @@ test("the request ids of customers are their own", async () => {
   expect((await place(given, bob)).orderId).not.toBe(order.orderId);
 });
 
-test.each([
+const refused: [reason: string, code: Code, change: (world: World) => unknown][] = [
   ["CART_CHANGED", Code.Aborted, (world: World) => Object.assign(world.cart, { etag: "8" })],
   ["CART_EMPTY", Code.FailedPrecondition, (world: World) => Object.assign(world.cart, { lines: [] })],
   ["PRICE_CHANGED", Code.FailedPrecondition, (world: World) => void world.prices.set("lamp", eur(5_000n))],
@@ -242,7 +242,9 @@ test.each([
   ["PRODUCT_UNAVAILABLE", Code.FailedPrecondition, (world: World) => void world.archived.add("lamp")],
   ["PRODUCT_UNAVAILABLE", Code.FailedPrecondition, (world: World) => void world.prices.delete("lamp")],
   ["MIXED_CURRENCIES", Code.FailedPrecondition, (world: World) => void world.prices.set("lamp", { currencyCode: "USD", minorUnits: 1n })],
-] as const)("%s is told, and nothing is stored or asked for", async (reason, code, change) => {
+];
+
+test.each(refused)("%s is told, and nothing is stored or asked for", async (reason, code, change) => {
   const { place, world, request, count, events } = await openOrders();
   const given = request();
   change(world);
