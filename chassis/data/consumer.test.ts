@@ -187,3 +187,17 @@ test("a consumer that is new begins at the first event, and one that was stopped
   startChild("consumer-process.ts", url, String(port), token);
   await eventually(async () => expect(await numbers()).toEqual([1, 2, 3]));
 });
+
+test("events of types that nobody handles are passed over, and the cursor moves past them", async () => {
+  const { append, database, port, numbers } = await openBoth();
+  const client = createClient(EventLogService, openTestTransport([port], [EventLogService]));
+  const { headers } = await asService();
+  const { log } = createTestLog();
+  const read: typeof client.read = (request, options) => client.read(request, { ...options, headers });
+  const consumer = await startConsumer({ database, log, sources: { counter: { client: { ...client, read }, handlers: [] } } });
+  onTestFinished(() => consumer.stop());
+  await append("a", 1, 2, 3);
+  const position = async () => (await sql<{ position: bigint }>`SELECT position FROM event_cursor`.execute(database.db)).rows[0]?.position;
+  await eventually(async () => expect(await position()).toBe(3n));
+  expect(await numbers()).toEqual([]);
+});

@@ -74,6 +74,26 @@ test("a method that may be repeated is tried three times while it is UNAVAILABLE
   expect(attempts).toBe(1);
 });
 
+test("a transport without retries tries once what may be repeated", async () => {
+  let calls = 0;
+  const { port } = await openServerOf({
+    echo: () => {
+      calls++;
+      throw new ConnectError("away", Code.Unavailable);
+    },
+  });
+  const transport = openTransport({
+    target: `ipv4:127.0.0.1:${port}`,
+    contracts: [EchoService],
+    retries: false,
+    interceptors: clientInterceptors({ registry: new Registry() }),
+    maxMessageBytes: 4096,
+  });
+  onTestFinished(() => transport.close());
+  await failureOf(createClient(EchoService, transport).echo({}));
+  expect(calls).toBe(1);
+});
+
 test.each([Code.Internal, Code.DeadlineExceeded, Code.ResourceExhausted])(
   "a call that failed with code %i is not repeated",
   async (code) => {

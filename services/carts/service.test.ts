@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { create } from "@bufbuild/protobuf";
 import { type Client, Code, createClient } from "@connectrpc/connect";
 import { implement } from "@parley/chassis/rpc/implement.ts";
 import { asService, asUser } from "@parley/chassis/testing/auth.ts";
@@ -8,8 +9,10 @@ import { createNeighbour, openTestServer, openTestTransport } from "@parley/chas
 import { BadRequestSchema, ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { CartsService } from "@parley/gen/parley/carts/v1/carts_pb.js";
 import { CatalogService, ProductState } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
+import { OrderConfirmedSchema } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { expect, test } from "vitest";
 import { createHandlers } from "./handlers.ts";
+import { takeOrdered } from "./ordered.ts";
 import { cartsDatabase } from "./service.ts";
 
 /** A catalog that sells whatever is asked for, but for `unknown`, at prices that the test sets. */
@@ -235,6 +238,43 @@ test("an etag never returns, though the contents do", async () => {
     etags.add((await client.clearCart({}, alice)).cart!.etag);
   }
   expect(etags.size).toBe(10);
+});
+
+const ordered = (lines: Record<string, number>) =>
+  create(OrderConfirmedSchema, {
+    order: { customerId: "alice", lines: Object.entries(lines).map(([productId, quantity]) => ({ productId, quantity })) },
+  });
+
+test("what was ordered is taken out of the cart, never below zero, and the etag changes", async () => {
+  const { database, add, get, contentsOf } = await openCarts();
+  await add("lamp", 3);
+  await add("bowl", 2);
+  await add("kite", 1);
+  const before = await add("vase", 5);
+  await database.transaction((tx) => takeOrdered(tx, ordered({ lamp: 2, bowl: 2, kite: 7, gone: 1 })));
+  const after = await get();
+  expect(contentsOf(after)).toEqual({ lamp: 1, vase: 5 });
+  expect(after.etag).not.toBe(before.etag);
+  await database.transaction((tx) => takeOrdered(tx, ordered({ gone: 1 })));
+  expect(contentsOf(await get())).toEqual({ lamp: 1, vase: 5 });
+  expect((await get()).etag).not.toBe(after.etag); // an etag that was ordered from is used up
+});
+
+test("what was ordered is taken out of a cart once, while its customer changes it", async () => {
+  const { database, client, alice, add, get, contentsOf } = await openCarts();
+  await add("lamp", 50);
+  await Promise.all([
+    ...Array.from({ length: 5 }, () => add("lamp", 2)),
+    ...Array.from({ length: 5 }, () => database.transaction((tx) => takeOrdered(tx, ordered({ lamp: 3 })))),
+    client.setItemQuantity({ productId: "bowl", quantity: 4 }, alice),
+  ]);
+  expect(contentsOf(await get())).toEqual({ lamp: 45, bowl: 4 });
+});
+
+test("the cart of a customer of whom nothing was known gets an etag", async () => {
+  const { database, get } = await openCarts();
+  await database.transaction((tx) => takeOrdered(tx, ordered({ lamp: 1 })));
+  expect(await get()).toMatchObject({ lines: [], etag: expect.not.stringMatching(/^0$/) });
 });
 
 test("a customer reaches their own cart alone; a service names whose", async () => {

@@ -4,7 +4,7 @@ import { type CallOptions, Code, ConnectError, createClient } from "@connectrpc/
 import { createConnectTransport } from "@connectrpc/connect-web";
 import { signUserToken } from "@parley/chassis/auth/local-keys.ts";
 import { CartsService } from "@parley/gen/parley/carts/v1/carts_pb.js";
-import { type Order, OrderState, OrdersService } from "@parley/gen/parley/orders/v1/orders_pb.js";
+import { type Order, OrderState, OrdersService, RejectReason } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { testTokens } from "@parley/payments/simulated-processor.ts";
 import type { Suite } from "../suite.ts";
 import type { Quantities, Told } from "./checks.ts";
@@ -143,6 +143,11 @@ export async function shop({ suite, customerId, productIds, random, journal, eno
         if (cart?.etag !== order.cartEtag) break;
         await delay(tryAgainMs, undefined, { signal: over });
       }
+    }
+    // What is out of stock would be so the next time too.
+    if (order.rejectReason === RejectReason.OUT_OF_STOCK) {
+      await insist(() => carts.clearCart({}, options));
+      journal.carts.set(customerId, {});
     }
     if (order.state !== OrderState.CONFIRMED) return;
     if (random.chance(0.3)) await insist(() => orders.markShipped({ orderId }, staff), [Code.FailedPrecondition]);
