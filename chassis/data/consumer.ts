@@ -1,4 +1,4 @@
-import { setTimeout as delay } from "node:timers/promises";
+import { setTimeout as delay, setImmediate as immediate } from "node:timers/promises";
 import { type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { type Client, Code, ConnectError } from "@connectrpc/connect";
 import { type Event, type EventLogService, EventSchema } from "@parley/gen/parley/events/v1/events_pb.js";
@@ -10,6 +10,8 @@ import { addWorkColumns, type Lease, startWork, type Worker } from "./work.ts";
 
 /** How often an event is tried before it is set aside, and the wait in between. */
 const tries = { attempts: 3, waitMs: 100 };
+/** Events that are handled in one transaction at most, where they have come already. */
+const batchSize = 50;
 /** How long to wait before a log that cannot be read is tried again, and how often to look for events to retry. */
 const pauseMs = 1_000;
 
@@ -96,10 +98,12 @@ export async function startConsumer<Schema>(options: {
       try {
         const { rows } = await sql<{ position: bigint }>`SELECT position FROM event_cursor WHERE source = ${lease.key}`.execute(db);
         const afterPosition = rows[0]?.position ?? 0n;
-        for await (const { event } of client.read({ afterPosition, follow: true }, { signal: lease.signal })) {
-          if (event === undefined) continue;
-          if (handlers.has(event.type)) await apply(lease, event, handlers);
-          passed = handlers.has(event.type) ? undefined : event.position;
+        const answers = client.read({ afterPosition, follow: true }, { signal: lease.signal });
+        for await (const batch of batchesOf(answers, batchSize)) {
+          const events = batch.flatMap(({ event }) => event ?? []);
+          const isHandled = events.some(({ type }) => handlers.has(type));
+          if (isHandled) await apply(lease, events, handlers);
+          passed = isHandled ? undefined : events.at(-1)?.position;
           failures = 0;
         }
       } catch (error) {
@@ -120,17 +124,20 @@ export async function startConsumer<Schema>(options: {
       WHERE source = ${lease.key} AND attempt = ${lease.attempt} AND position < ${position}`.execute(db);
   }
 
-  async function apply(lease: Lease, event: Event, handlers: Handlers<Schema>): Promise<void> {
+  /** Handles events that came together in one transaction; where that fails, each in one of its own. */
+  async function apply(lease: Lease, events: readonly Event[], handlers: Handlers<Schema>): Promise<void> {
+    try {
+      await handleAll(lease, events, handlers);
+    } catch (error) {
+      if (isNoFaultOfEvent(lease, error)) throw error;
+      for (const event of events) await applyOne(lease, event, handlers);
+    }
+  }
+
+  async function applyOne(lease: Lease, event: Event, handlers: Handlers<Schema>): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await database.transaction(async (tx) => {
-          if ((await lockCursor(tx, lease)) >= event.position) return;
-          const { rows } =
-            await sql`SELECT 1 FROM event_set_aside WHERE source = ${lease.key} AND subject = ${event.subject} LIMIT 1`.execute(tx);
-          if (rows.length > 0) await setAside(tx, lease, event, "an earlier event of the subject is set aside");
-          else await handlers.get(event.type)?.handle(tx, event);
-          await moveCursor(tx, lease, event);
-        });
+        return await handleAll(lease, [event], handlers);
       } catch (error) {
         if (isNoFaultOfEvent(lease, error)) throw error;
         log.error({ err: error, source: lease.key, position: String(event.position), attempt }, "an event cannot be handled");
@@ -144,6 +151,23 @@ export async function startConsumer<Schema>(options: {
         }
       }
     }
+  }
+
+  async function handleAll(lease: Lease, events: readonly Event[], handlers: Handlers<Schema>): Promise<void> {
+    await database.transaction(async (tx) => {
+      const cursor = await lockCursor(tx, lease);
+      const fresh = events.filter(({ position }) => position > cursor);
+      const last = fresh.at(-1);
+      if (last === undefined) return;
+      const { rows } = await sql<{ subject: string }>`SELECT DISTINCT subject FROM event_set_aside
+        WHERE source = ${lease.key} AND subject = ANY(${fresh.map(({ subject }) => subject)})`.execute(tx);
+      const setAsideSubjects = new Set(rows.map(({ subject }) => subject));
+      for (const event of fresh) {
+        if (setAsideSubjects.has(event.subject)) await setAside(tx, lease, event, "an earlier event of the subject is set aside");
+        else await handlers.get(event.type)?.handle(tx, event);
+      }
+      await moveCursor(tx, lease, last);
+    });
   }
 
   /** Handles what was set aside and is to be tried again, in the order of each subject. */
@@ -246,6 +270,24 @@ async function moveCursor(tx: QueryExecutorProvider, lease: Lease, { position }:
 async function setAside(tx: QueryExecutorProvider, lease: Lease, event: Event, error: string): Promise<void> {
   await sql`INSERT INTO event_set_aside (source, position, subject, event, error)
     VALUES (${lease.key}, ${event.position}, ${event.subject}, ${Buffer.from(toBinary(EventSchema, event))}, ${error})`.execute(tx);
+}
+
+/** Yields what has come, as soon as something has, together with what else is there already. */
+async function* batchesOf<T>(items: AsyncIterable<T>, most: number): AsyncGenerator<T[]> {
+  const iterator = items[Symbol.asyncIterator]();
+  let next = iterator.next();
+  for (let one = await next; !one.done; one = await next) {
+    const batch = [one.value];
+    next = iterator.next();
+    while (batch.length < most) {
+      const more = await Promise.race([next, immediate(undefined)]);
+      if (more === undefined || more.done) break;
+      batch.push(more.value);
+      next = iterator.next();
+    }
+    next.catch(() => {}); // it is awaited when the batch was handled
+    yield batch;
+  }
 }
 
 async function pause(lease: Lease): Promise<void> {

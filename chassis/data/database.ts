@@ -113,6 +113,7 @@ export function openDatabase<Schema>(options: DatabaseOptions): Database<Schema>
     // The server keeps that one; this is for a server that does not answer at all.
     query_timeout: options.statementTimeoutMs === 0 ? 0 : options.statementTimeoutMs + graceMs,
     keepAlive: true,
+    pipeline: true, // a statement may be sent before the one before it is answered
     idle_in_transaction_session_timeout: options.idleInTransactionTimeoutMs,
     types: { getTypeParser: (oid, format) => (oid === int8 ? BigInt : types.getTypeParser(oid, format)) },
   });
@@ -176,6 +177,13 @@ export function isGivenUp(error: unknown): boolean {
   return error instanceof DatabaseError && givenUpCodes.has(error.code);
 }
 
+/**
+ * Begins the text of a statement that returns nothing, and is the last of its transaction: it is sent
+ * together with the commit, so that nobody who waits for its locks waits for a round trip too. Its
+ * failure is the commit's.
+ */
+export const withCommit = "/* with commit */";
+
 /** A connection that comes too late for its call goes back at once. */
 async function connectInTime(pool: Pool): Promise<PoolClient> {
   const connecting = pool.connect();
@@ -193,16 +201,35 @@ async function connectInTime(pool: Pool): Promise<PoolClient> {
 }
 
 /**
- * Lends a connection to Kysely so that one that was lost does not go back to the pool: pg learns of
+ * Lends a connection to Kysely, so that one that was lost does not go back to the pool: pg learns of
  * that only when the socket closes, which is after the next call got it.
+ *
+ * What needs no answer of its own does not wait for one: `begin` goes out with the statement that
+ * follows, and a statement that begins with `withCommit` with the commit.
  */
 function lend(client: PoolClient): PostgresPoolClient {
   let lost = false;
+  /** Undefined outside of a transaction. */
+  let last: Promise<unknown> | undefined;
+  async function send(text: string, parameters: readonly unknown[]): Promise<unknown> {
+    const sent = client.query(text, [...parameters]);
+    if (text === "begin" || (last !== undefined && text.startsWith(withCommit))) {
+      last = sent;
+      sent.catch(() => {}); // told by what follows
+      return { command: "SELECT", rowCount: 0, rows: [] };
+    }
+    if (text !== "commit" && text !== "rollback") return sent;
+    const before = last;
+    last = undefined;
+    // A commit of what failed is a rollback, and no error.
+    if (text === "commit") await Promise.all([before, sent]);
+    return sent;
+  }
   function query<R>(text: string, parameters: readonly unknown[]): Promise<PostgresQueryResult<R>>;
   function query<R>(cursor: PostgresCursor<R>): PostgresCursor<R>;
   function query(text: unknown, parameters: readonly unknown[] = []): unknown {
     if (typeof text !== "string") throw new Error("cursors are not used");
-    return client.query(text, [...parameters]).catch((error: unknown) => {
+    return send(text, parameters).catch((error: unknown) => {
       lost ||= isDatabaseLost(error);
       throw error;
     });

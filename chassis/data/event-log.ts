@@ -10,7 +10,7 @@ import type { Logger } from "pino";
 import { createId } from "../id.ts";
 import { detach } from "../rpc/current-call.ts";
 import { createFail } from "../rpc/errors.ts";
-import { type AnyDatabase, onCommit } from "./database.ts";
+import { type AnyDatabase, onCommit, withCommit } from "./database.ts";
 
 /** Events that are read at once. */
 const batchSize = 200;
@@ -157,7 +157,7 @@ export async function appendEvents<Desc extends DescMessage>(
 ): Promise<void> {
   if (events.length === 0) return;
   const rows = events.map(({ subject, payload }) => ({ subject, bytes: toBinary(schema, create(schema, payload)) }));
-  await sql`
+  await sql`${sql.raw(withCommit)}
     WITH head AS (UPDATE event_log_head SET position = position + ${rows.length} RETURNING position)
     INSERT INTO event_log (position, event_id, type, subject, payload)
     SELECT head.position - ${rows.length} + row, event_id, ${schema.typeName}, subject, payload

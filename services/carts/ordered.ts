@@ -6,7 +6,6 @@ import { createStore, type Tables } from "./store.ts";
 export async function takeOrdered(tx: Transaction<Tables>, { order }: OrderConfirmed): Promise<void> {
   if (order === undefined) throw new Error("the event tells no order");
   const store = createStore(tx);
-  await store.lock(order.customerId);
+  await store.touch(order.customerId); // first: nobody else changes the cart until we are done
   await store.subtract(order.customerId, order.lines);
-  await store.touch(order.customerId);
 }

@@ -61,7 +61,7 @@ export interface Store {
   removeLines(customerId: string, productId?: string): Promise<void>;
   /** Takes so many of each product out of the cart, as far as they are there. */
   subtract(customerId: string, lines: readonly { readonly productId: string; readonly quantity: number }[]): Promise<void>;
-  /** Gives the cart a new etag. */
+  /** Gives the cart, made if need be, a new etag. */
   touch(customerId: string): Promise<void>;
 }
 
@@ -167,11 +167,8 @@ export function createStore(db: Kysely<Tables>): Store {
     },
 
     async touch(customerId) {
-      await db
-        .updateTable("cart")
-        .set({ revision: sql`nextval('cart_revision')`, update_time: sql`now()` })
-        .where("customer_id", "=", customerId)
-        .execute();
+      await sql`INSERT INTO cart (customer_id, revision, update_time) VALUES (${customerId}, nextval('cart_revision'), now())
+        ON CONFLICT (customer_id) DO UPDATE SET revision = excluded.revision, update_time = excluded.update_time`.execute(db);
     },
   };
 }

@@ -1,0 +1,171 @@
+// Prints orders a second, and the time from PlaceOrder to CONFIRMED, through the gateway with 32
+// customers, in one process and split, in turns; commits and rpcs of an order; and beside it the
+// durable commits that the same Postgres takes.
+import { randomUUID } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
+import { createClient } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-web";
+import { signUserToken } from "@parley/chassis/auth/local-keys.ts";
+import { embeddedUrl } from "@parley/chassis/data/embedded-postgres.ts";
+import { CartsService } from "@parley/gen/parley/carts/v1/carts_pb.js";
+import { InventoryService } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
+import { OrderState, OrdersService } from "@parley/gen/parley/orders/v1/orders_pb.js";
+import { Client, Pool } from "pg";
+import { services } from "../services/all.ts";
+import { type Suite, startSuite } from "../tests/suite.ts";
+
+const customers = 32;
+const namesEach = 8;
+const rounds = 1;
+const warmUpMs = 4_000;
+const roundMs = 10_000;
+/** Connections that commit at once, to see what the disk takes. */
+const committers = 16;
+const productIds = ["marble-run", "chess-set", "desk-lamp", "camp-stove", "chili-oil", "bird-feeder", "wool-blanket", "rain-jacket"];
+
+interface Round {
+  readonly ordersPerSecond: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly commits: number;
+  readonly calls: number;
+  readonly durableCommits: number;
+}
+
+const results: Record<string, Round[]> = { "one process": [], split: [] };
+for (let round = 0; round < rounds; round++) {
+  for (const [name, some] of Object.entries(results)) some.push(await measure(name === "split" ? ["--split"] : []));
+}
+for (const [name, some] of Object.entries(results)) {
+  const of = (key: keyof Round, digits = 0): string =>
+    shown(
+      some.map((one) => one[key]),
+      digits,
+    );
+  console.log(`${name}: ${of("ordersPerSecond")} orders a second, PlaceOrder to CONFIRMED p50 ${of("p50Ms")} ms, p99 ${of("p99Ms")} ms`);
+  console.log(
+    `  an order: ${of("commits", 1)} commits, ${of("calls", 1)} rpcs; the same Postgres alone: ${of("durableCommits")} commits a second`,
+  );
+}
+
+async function measure(args: readonly string[]): Promise<Round> {
+  const suite = await startSuite({ args, env: { PARLEY_LOG_LEVEL: "warn" } });
+  try {
+    await fillStock(suite);
+    const shoppers = await Promise.all(Array.from({ length: customers }, (_, index) => openShopper(suite, `customer-${index}`)));
+    await run(shoppers, warmUpMs);
+    const before = { commits: await commitsOf(suite), calls: await callsOf(suite, args.length > 0) };
+    const startedMs = performance.now();
+    const times = (await run(shoppers, roundMs)).toSorted((a, b) => a - b);
+    const seconds = (performance.now() - startedMs) / 1_000;
+    await delay(1_000); // until the consumers have read all
+    const after = { commits: await commitsOf(suite), calls: await callsOf(suite, args.length > 0) };
+    return {
+      ordersPerSecond: times.length / seconds,
+      p50Ms: times[Math.floor(times.length * 0.5)] ?? 0,
+      p99Ms: times[Math.floor(times.length * 0.99)] ?? 0,
+      commits: (after.commits - before.commits) / times.length - 1, // less that which fills the cart
+      calls: (after.calls - before.calls) / times.length,
+      durableCommits: await durableCommits(suite),
+    };
+  } finally {
+    await suite.stop();
+  }
+}
+
+/** Orders one after the other in each customer's name; returns how long each took, from the call to its answer, in milliseconds. */
+async function run(shoppers: readonly (() => Promise<number>)[], forMs: number): Promise<number[]> {
+  const untilMs = performance.now() + forMs;
+  const times = await Promise.all(
+    shoppers.map(async (order) => {
+      const taken: number[] = [];
+      while (performance.now() < untilMs) taken.push(await order());
+      return taken;
+    }),
+  );
+  return times.flat();
+}
+
+/** One customer at a time, under names that take turns: until a name is used again, its cart has been emptied. */
+async function openShopper(suite: Suite, name: string): Promise<() => Promise<number>> {
+  const transport = createConnectTransport({ baseUrl: suite.gatewayUrl });
+  const carts = createClient(CartsService, transport);
+  const orders = createClient(OrdersService, transport);
+  const names = await Promise.all(Array.from({ length: namesEach }, (_, index) => optionsFor(suite, `${name}-${index}`, "customer")));
+  const shippingAddress = { name: "A", street: "B 1", postalCode: "1", city: "C", countryCode: "DE", email: "a@example.org" };
+  return async () => {
+    const [options = {}] = names;
+    names.push(...names.splice(0, 1));
+    const productId = productIds[Math.floor(Math.random() * productIds.length)] ?? "";
+    const { cart } = await carts.addItem({ productId, quantity: 1, requestId: randomUUID() }, options);
+    if (cart?.total === undefined) throw new Error("the cart is empty");
+    const request = {
+      requestId: randomUUID(),
+      cartEtag: cart.etag,
+      shippingAddress,
+      paymentToken: "tok_approved",
+      expectedTotal: cart.total,
+    };
+    const startedMs = performance.now();
+    let { order } = await orders.placeOrder(request, options);
+    // One that takes longer than PlaceOrder waits.
+    for await (const change of order?.state === OrderState.PENDING ? orders.watchOrder({ orderId: order.orderId }, options) : []) {
+      order = change.order;
+      if (order?.state !== OrderState.PENDING) break;
+    }
+    if (order?.state !== OrderState.CONFIRMED) throw new Error(`an order is ${order?.state}, not confirmed`);
+    return performance.now() - startedMs;
+  };
+}
+
+async function fillStock(suite: Suite): Promise<void> {
+  const inventory = createClient(InventoryService, createConnectTransport({ baseUrl: suite.gatewayUrl }));
+  const staff = await optionsFor(suite, "staff", "staff");
+  for (const productId of productIds) await inventory.setStock({ productId, onHand: 1_000_000n }, staff);
+}
+
+async function optionsFor({ dataDir }: Suite, subject: string, role: "customer" | "staff") {
+  const token = await signUserToken(dataDir, { subject, roles: [role], issuer: "parley", audience: "parley", seconds: 3_600 });
+  return { headers: { authorization: `Bearer ${token}` } };
+}
+
+/** Transactions that wrote something, by the ids that they were given. */
+async function commitsOf(suite: Suite): Promise<number> {
+  const client = new Client({ connectionString: embeddedUrl(suite.dataDir, "orders") });
+  await client.connect();
+  const { rows } = await client.query<{ next: string }>("SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS next");
+  await client.end();
+  return Number(rows[0]?.next);
+}
+
+/** Calls that all services have answered, health checks and event logs aside. */
+async function callsOf(suite: Suite, isSplit: boolean): Promise<number> {
+  const first = Number(new URL(suite.adminUrl).port);
+  const ports = Array.from({ length: isSplit ? Object.keys(services).length : 1 }, (_, index) => first + index);
+  const texts = await Promise.all(ports.map(async (port) => (await fetch(`http://127.0.0.1:${port}/metrics`)).text()));
+  const counts = texts.flatMap((text) => [...text.matchAll(/^grpc_server_handled_total\{grpc_service="parley\.(?!events)[^}]*\} (\d+)/gm)]);
+  return counts.reduce((sum, [, count]) => sum + Number(count), 0);
+}
+
+/** What the disk takes: single-row inserts, each its own commit. */
+async function durableCommits(suite: Suite): Promise<number> {
+  const pool = new Pool({ connectionString: embeddedUrl(suite.dataDir, "orders"), max: committers });
+  pool.on("error", () => {}); // Postgres may end before it
+  await pool.query("CREATE TABLE bench (number int8)");
+  let done = 0;
+  const startedMs = performance.now();
+  await Promise.all(
+    Array.from({ length: committers }, async () => {
+      for (; performance.now() - startedMs < 2_000; done++) await pool.query("INSERT INTO bench VALUES (1)");
+    }),
+  );
+  const perSecond = (done * 1_000) / (performance.now() - startedMs);
+  await pool.end();
+  return perSecond;
+}
+
+/** The median, and the least and the most. */
+function shown(values: readonly number[], digits = 0): string {
+  const [least, ...rest] = values.toSorted((a, b) => a - b).map((value) => value.toFixed(digits));
+  return `${[least, ...rest][Math.floor(values.length / 2)]} (${least} to ${rest.at(-1)})`;
+}
