@@ -68,19 +68,26 @@ export function count(byDefault: number, description: string): z.ZodType<number>
   return number(1, 1_000_000, "a whole number, 1 to 1000000").prefault(String(byDefault)).meta({ description, unit: "count" });
 }
 
-/** A duration such as `500ms`, `15s` or `5m`; read as milliseconds. `0s` only where it is the default: a limit of 0 lets nothing through. */
-export function duration(byDefault: string, description: string): z.ZodType<number> {
+/**
+ * A duration such as `500ms`, `15s` or `5m`; read as milliseconds. `0s` only where it is the default:
+ * a limit of 0 lets nothing through. At most 24 days, above which setTimeout fires at once, or less.
+ */
+export function duration(byDefault: string, description: string, { atMost = "576h" } = {}): z.ZodType<number> {
   const atLeastMs = byDefault === "0s" ? 0 : 1;
-  const expected = `a duration such as 500ms, 15s or 5m, ${atLeastMs === 0 ? "" : "more than 0 and "}at most 24 days`;
+  const shownMost = atMost === "576h" ? "24 days" : atMost;
+  const expected = `a duration such as 500ms, 15s or 5m, ${atLeastMs === 0 ? "" : "more than 0 and "}at most ${shownMost}`;
   const schema = z.string().transform((value, context) => {
-    const [, amount, unit] = /^(\d{1,9})(ms|s|m|h)$/.exec(value) ?? [];
-    const ms = Number(amount) * ({ ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[unit ?? ""] ?? Number.NaN);
-    // setTimeout fires at once above this many milliseconds.
-    if (ms >= atLeastMs && ms < 2 ** 31) return ms;
+    const ms = msOf(value);
+    if (ms >= atLeastMs && ms <= msOf(atMost)) return ms;
     context.addIssue({ code: "custom", message: expected });
     return z.NEVER;
   });
   return schema.prefault(byDefault).meta({ description, unit: "duration" });
+}
+
+function msOf(duration: string): number {
+  const [, amount, unit] = /^(\d{1,9})(ms|s|m|h)$/.exec(duration) ?? [];
+  return Number(amount) * ({ ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[unit ?? ""] ?? Number.NaN);
 }
 
 /** Any text. */

@@ -85,8 +85,8 @@ export interface Dependencies<Shape extends ConfigShape, Schema> {
 export interface StartedService {
   /** Pairs each contract that it serves with its handlers. */
   readonly handlers: readonly ServiceImplSpec[];
-  /** What it does beside answering calls: leased work, consumers of events. It stops when the service drains. */
-  readonly work?: readonly Stoppable[];
+  /** What it does beside answering calls: leased work, consumers of events. When calls have ended, it stops, the last first. */
+  readonly background?: readonly Stoppable[];
 }
 
 /** Defines a service: its name, which its own contracts carry as `parley.<name>.v1`, and what it consists of. */
@@ -148,7 +148,7 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
         },
         client: (neighbour, contract) => createClient(contract, transports.get(neighbour)),
       };
-      const { handlers: implementations, work = [] } = await definition.start(dependencies);
+      const { handlers: implementations, background = [] } = await definition.start(dependencies);
       const contracts = implementations.map(({ service }) => service);
       warmValidation(contracts);
       const health = createHealth(contracts.map(({ typeName }) => typeName));
@@ -169,8 +169,8 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
         port: server.port,
         setServing: health.setServing,
         async drain(giveUp) {
-          await server.drain(giveUp); // first: calls in progress may wait for the work
-          await Promise.all(work.map((one) => one.stop()));
+          await server.drain(giveUp); // first: calls in progress may wait for what goes on in the background
+          for (const one of background.toReversed()) await one.stop();
           transports.close();
           await eventLog?.close();
           await database?.close();

@@ -13,20 +13,27 @@ export const identityKey: ContextKey<Identity | undefined> = createContextKey<Id
  * Throws `PERMISSION_DENIED` where anyone but a service names one, and `INVALID_ARGUMENT` where a
  * service names none. It is not for public methods.
  */
-export function customerIdOf({ values }: Pick<HandlerContext, "values">, named: string): string {
-  const identity = values.get(identityKey);
-  if (identity === undefined) throw new Error("a public method has no caller");
-  if (!identity.roles.has(Access.SERVICE)) {
+export function customerIdOf(context: Caller, named: string): string {
+  const { subject, roles } = identityOf(context);
+  if (!roles.has(Access.SERVICE)) {
     if (named !== "") throw fail(ErrorReason.PERMISSION_DENIED, "customer_id is for services: leave it out, for it is that of the token");
-    return identity.subject;
+    return subject;
   }
   if (named === "") throw invalidRequest([{ field: "customer_id", description: "a service must name the customer", reason: "required" }]);
   return named;
 }
 
 /** Returns the customer who makes the call, and may see their own things alone; undefined for staff and services, who may see all. */
-export function findOwner({ values }: Pick<HandlerContext, "values">): string | undefined {
+export function findOwner(context: Caller): string | undefined {
+  const { subject, roles } = identityOf(context);
+  return roles.has(Access.STAFF) || roles.has(Access.SERVICE) ? undefined : subject;
+}
+
+/** Returns who makes the call, of a method that is not public. */
+export function identityOf({ values }: Caller): Identity {
   const identity = values.get(identityKey);
   if (identity === undefined) throw new Error("a public method has no caller");
-  return identity.roles.has(Access.STAFF) || identity.roles.has(Access.SERVICE) ? undefined : identity.subject;
+  return identity;
 }
+
+type Caller = Pick<HandlerContext, "values">;

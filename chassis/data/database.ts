@@ -71,12 +71,13 @@ export interface DatabaseDefinition<Schema> {
 /** Defines a service's database. */
 export function defineDatabase<Schema>({
   migrations,
-  otherConnections = 0,
+  extraConnections = 0,
 }: {
   readonly migrations: URL;
-  readonly otherConnections?: number;
+  /** Connections that the service opens beside its pool and the one that listens for events. */
+  readonly extraConnections?: number;
 }): DatabaseDefinition<Schema> {
-  return { migrations, otherConnections: otherConnections + 1, open: openDatabase<Schema> };
+  return { migrations, otherConnections: extraConnections + 1, open: openDatabase<Schema> };
 }
 
 /** A database whatever its tables, for SQL that is written out. */

@@ -220,3 +220,26 @@ test("a database that does not answer fires the signal when the lease has run ou
   unlock.resolve();
   await holding;
 });
+
+test("rows that a worker runs itself do not keep it from claiming others", async () => {
+  const { database } = await openJobs();
+  const over = Promise.withResolvers<void>();
+  const worker = work(database, {
+    concurrency: 1,
+    async handle(lease) {
+      if (lease.key.startsWith("mine")) await over.promise;
+      await finish(database, lease);
+    },
+  });
+  for (const key of ["mine-1", "mine-2"]) {
+    await database.db
+      .insertInto("job")
+      .values({ job_id: key, handled: 0, ...worker.firstLease() })
+      .execute();
+    worker.run(key);
+  }
+  await addDue(database, 2);
+  await eventually(async () => expect((await jobsOf(database)).map(({ handled }) => handled)).toEqual([1, 1, 0, 0]));
+  over.resolve();
+  await eventually(async () => expect((await jobsOf(database)).map(({ handled }) => handled)).toEqual([1, 1, 1, 1]));
+});

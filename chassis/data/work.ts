@@ -1,11 +1,13 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { type QueryExecutorProvider, type RawBuilder, sql } from "kysely";
+import { type Generated, type QueryExecutorProvider, type RawBuilder, sql } from "kysely";
 import type { Logger } from "pino";
 import { detach } from "../rpc/current-call.ts";
 import type { AnyDatabase } from "./database.ts";
 
 /** How long a worker holds a row without a sign of life. Default of `leaseMs`. */
 const defaultLeaseMs = 5_000;
+/** What the transaction that makes a row may take from its first lease. */
+const commitMs = 500;
 /** How often a worker looks for rows that are due; a row that was just made is started by wake() or run(). */
 const pollMs = 1_000;
 /** Default of `retryMs`. */
@@ -28,7 +30,7 @@ export interface WorkOptions {
   readonly key: string;
   /** The keys of the rows that are claimed. Default: all. */
   readonly only?: readonly string[];
-  /** Rows that are worked on at once. Default: 4. */
+  /** Rows that are claimed and worked on at once, beside those of run(). Default: 4. */
   readonly concurrency?: number;
   readonly leaseMs?: number;
   /** How long a row waits after its first failure; twice as long after each further one in a row, by chance between half of it and all. */
@@ -40,6 +42,17 @@ export interface WorkOptions {
    * is tried again later.
    */
   readonly handle: (lease: Lease) => Promise<void>;
+}
+
+/** The claim of a row, by which writes for it are fenced. */
+export type Claim = Pick<Lease, "key" | "attempt">;
+
+/** The columns of work, as a part of a table's type. */
+export interface WorkColumns {
+  due_at: Date | null;
+  attempt: Generated<number>;
+  failures: Generated<number>;
+  leased_until: Generated<Date | null>;
 }
 
 /** The columns of a row whose first lease is its maker's. */
@@ -89,6 +102,7 @@ export function startWork(options: WorkOptions): Worker {
   const isOurs = only === undefined ? sql`true` : sql`${keyRef} = ANY(${only})`;
   const leaseEnd = sql<Date>`now() + ${intervalOf(leaseMs)}`;
   const running = new Set<Promise<void>>();
+  let claimedNow = 0;
   const stopped = new AbortController();
   let woken = Promise.withResolvers<void>();
   const wake = (): void => woken.resolve();
@@ -157,21 +171,29 @@ export function startWork(options: WorkOptions): Worker {
     }
   }
 
-  function start(held: Held): void {
+  function start(held: Held, onEnd: () => void): void {
     const done = detach(() => work(held)).finally(() => {
       running.delete(done);
-      wake();
+      onEnd();
     });
     running.add(done);
+  }
+
+  function startClaimed(held: Held): void {
+    claimedNow++;
+    start(held, () => {
+      claimedNow--;
+      wake();
+    });
   }
 
   async function loop(): Promise<void> {
     while (!stopped.signal.aborted) {
       woken = Promise.withResolvers();
-      const free = concurrency - running.size;
+      const free = concurrency - claimedNow;
       const claimed = free <= 0 ? [] : await claim(free).catch(logged);
       if (stopped.signal.aborted) await Promise.all(claimed.map((held) => giveBack(held)));
-      else for (const held of claimed) start(held);
+      else for (const held of claimed) startClaimed(held);
       await woken.promise;
     }
   }
@@ -186,7 +208,8 @@ export function startWork(options: WorkOptions): Worker {
   return {
     firstLease: () => ({ attempt: 1, due_at: sql<Date>`now()`, leased_until: leaseEnd }),
     run(rowKey) {
-      if (!stopped.signal.aborted) start({ key: rowKey, attempt: 1, failures: 0, claimedMs: performance.now() });
+      // Its lease began before its commit, which was a moment ago: what is left of it is a little less.
+      if (!stopped.signal.aborted) start({ key: rowKey, attempt: 1, failures: 0, claimedMs: performance.now() - commitMs }, () => {});
     },
     wake,
     async stop() {
@@ -207,6 +230,7 @@ interface Held {
   readonly claimedMs: number;
 }
 
-function intervalOf(ms: number): RawBuilder<unknown> {
+/** Returns an interval of so many milliseconds, for SQL. */
+export function intervalOf(ms: number): RawBuilder<unknown> {
   return sql`${ms} * interval '1 millisecond'`;
 }

@@ -1,4 +1,7 @@
+import type { ConnectError } from "@connectrpc/connect";
+import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { z } from "zod";
+import { fail } from "./errors.ts";
 
 /** AIP-158: what is asked for beyond the most is cut, not refused. */
 const pageSizes = { byDefault: 20, most: 100 };
@@ -28,19 +31,28 @@ export interface PageQuery {
   readonly limit: number;
 }
 
-const numberToken = z.object({ before: z.string().regex(/^\d{1,18}$/) });
+const numberToken = z.object({ list: z.string(), before: z.string().regex(/^\d{1,18}$/) });
 
-/** Loads a page of a list that goes by falling numbers. Throws what `invalidToken` makes where the token is none of such a list. */
+/** Makes the error of a page token that is not one of a list. */
+export function invalidPageToken(): ConnectError {
+  return fail(ErrorReason.INVALID_PAGE_TOKEN, "page_token is not one that this list gave out: begin without it");
+}
+
+/**
+ * Loads a page of a list that goes by falling numbers. `list` tells lists apart, by all that the
+ * request filters by. Throws `INVALID_PAGE_TOKEN` where the token is not one of the list.
+ */
 export async function loadPage<Row extends { readonly number: bigint }>(
+  list: string,
   { pageSize, pageToken }: { readonly pageSize: number; readonly pageToken: string },
   load: (query: PageQuery) => Promise<readonly Row[]>,
-  invalidToken: () => Error,
 ): Promise<{ rows: readonly Row[]; nextPageToken: string }> {
   const token = pageToken === "" ? undefined : decodePageToken(numberToken, pageToken);
-  if (pageToken !== "" && token === undefined) throw invalidToken();
+  if (pageToken !== "" && token?.list !== list) throw invalidPageToken();
   const size = pageSizeOf(pageSize);
   // One more than asked for tells whether there is a next page.
   const rows = await load({ before: token && BigInt(token.before), limit: size + 1 });
   const last = rows.length > size ? rows[size - 1] : undefined;
-  return { rows: rows.slice(0, size), nextPageToken: last === undefined ? "" : encodePageToken({ before: String(last.number) }) };
+  const nextPageToken = last === undefined ? "" : encodePageToken({ list, before: String(last.number) });
+  return { rows: rows.slice(0, size), nextPageToken };
 }

@@ -57,6 +57,8 @@ export function openTransports(
     withoutRetries?: readonly string[];
   },
 ): Transports {
+  const unknown = withoutRetries.find((name) => !(name in neighbours));
+  if (unknown !== undefined) throw new StartError(`${unknown} is to be called without retries, but is not among the neighbours`);
   const transports = new Map(
     Object.entries(neighbours).map(([name, contracts]) => [
       name,

@@ -1,18 +1,20 @@
 import { randomUUID } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
+import { anyPack } from "@bufbuild/protobuf/wkt";
 import { type Client, Code, createClient } from "@connectrpc/connect";
 import { implement } from "@parley/chassis/rpc/implement.ts";
 import { asService, asUser } from "@parley/chassis/testing/auth.ts";
 import { openTestDatabase } from "@parley/chassis/testing/database.ts";
-import { failureOf } from "@parley/chassis/testing/failure.ts";
+import { failureOf, reasonOf } from "@parley/chassis/testing/failure.ts";
 import { createNeighbour, openTestServer, openTestTransport } from "@parley/chassis/testing/rpc.ts";
-import { BadRequestSchema, ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
+import { BadRequestSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { CartsService } from "@parley/gen/parley/carts/v1/carts_pb.js";
 import { CatalogService, ProductState } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
+import { EventSchema } from "@parley/gen/parley/events/v1/events_pb.js";
 import { OrderConfirmedSchema } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { expect, test } from "vitest";
+import { eventHandlers } from "./consumer.ts";
 import { createHandlers } from "./handlers.ts";
-import { takeOrdered } from "./ordered.ts";
 import { cartsDatabase } from "./service.ts";
 
 /** A catalog that sells whatever is asked for, but for `unknown`, at prices that the test sets. */
@@ -42,11 +44,6 @@ async function openCarts() {
   const contentsOf = ({ lines }: { lines: { productId: string; quantity: number }[] }) =>
     Object.fromEntries(lines.map((line) => [line.productId, line.quantity]));
   return { database, client, alice, add, get, contentsOf, prices, archived };
-}
-
-async function reasonOf(call: Promise<unknown>) {
-  const error = await failureOf(call);
-  return [error.code, error.findDetails(ErrorInfoSchema)[0]?.reason];
 }
 
 test("a cart that was never changed is empty", async () => {
@@ -240,10 +237,14 @@ test("an etag never returns, though the contents do", async () => {
   expect(etags.size).toBe(10);
 });
 
-const ordered = (lines: Record<string, number>) =>
-  create(OrderConfirmedSchema, {
-    order: { customerId: "alice", lines: Object.entries(lines).map(([productId, quantity]) => ({ productId, quantity })) },
-  });
+/** What the consumer does when it reads that alice's order of this was confirmed. */
+async function takeOrdered(database: Awaited<ReturnType<typeof openCarts>>["database"], quantities: Record<string, number>): Promise<void> {
+  const lines = Object.entries(quantities).map(([productId, quantity]) => ({ productId, quantity }));
+  const payload = anyPack(OrderConfirmedSchema, create(OrderConfirmedSchema, { order: { customerId: "alice", lines } }));
+  const event = create(EventSchema, { type: OrderConfirmedSchema.typeName, payload });
+  const handler = eventHandlers.find(({ type }) => type === event.type);
+  await database.transaction(async (tx) => handler?.handle(tx, event));
+}
 
 test("what was ordered is taken out of the cart, never below zero, and the etag changes", async () => {
   const { database, add, get, contentsOf } = await openCarts();
@@ -251,11 +252,11 @@ test("what was ordered is taken out of the cart, never below zero, and the etag 
   await add("bowl", 2);
   await add("kite", 1);
   const before = await add("vase", 5);
-  await database.transaction((tx) => takeOrdered(tx, ordered({ lamp: 2, bowl: 2, kite: 7, gone: 1 })));
+  await takeOrdered(database, { lamp: 2, bowl: 2, kite: 7, gone: 1 });
   const after = await get();
   expect(contentsOf(after)).toEqual({ lamp: 1, vase: 5 });
   expect(after.etag).not.toBe(before.etag);
-  await database.transaction((tx) => takeOrdered(tx, ordered({ gone: 1 })));
+  await takeOrdered(database, { gone: 1 });
   expect(contentsOf(await get())).toEqual({ lamp: 1, vase: 5 });
   expect((await get()).etag).not.toBe(after.etag); // an etag that was ordered from is used up
 });
@@ -265,7 +266,7 @@ test("what was ordered is taken out of a cart once, while its customer changes i
   await add("lamp", 50);
   await Promise.all([
     ...Array.from({ length: 5 }, () => add("lamp", 2)),
-    ...Array.from({ length: 5 }, () => database.transaction((tx) => takeOrdered(tx, ordered({ lamp: 3 })))),
+    ...Array.from({ length: 5 }, () => takeOrdered(database, { lamp: 3 })),
     client.setItemQuantity({ productId: "bowl", quantity: 4 }, alice),
   ]);
   expect(contentsOf(await get())).toEqual({ lamp: 45, bowl: 4 });
@@ -273,7 +274,7 @@ test("what was ordered is taken out of a cart once, while its customer changes i
 
 test("the cart of a customer of whom nothing was known gets an etag", async () => {
   const { database, get } = await openCarts();
-  await database.transaction((tx) => takeOrdered(tx, ordered({ lamp: 1 })));
+  await takeOrdered(database, { lamp: 1 });
   expect(await get()).toMatchObject({ lines: [], etag: expect.not.stringMatching(/^0$/) });
 });
 

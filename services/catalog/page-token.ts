@@ -1,7 +1,5 @@
-import { decodePageToken } from "@parley/chassis/rpc/page.ts";
-import { ErrorReason } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
+import { decodePageToken, invalidPageToken } from "@parley/chassis/rpc/page.ts";
 import { z } from "zod";
-import { fail } from "./errors.ts";
 import { mostRanked } from "./store.ts";
 
 /** Text that Postgres takes: it has no NUL. */
@@ -26,12 +24,12 @@ export function decodeListToken(given: string, list: { order: number; category: 
   const token = decodePageToken(listToken, given);
   const isOfList = token?.order === list.order && token.category === list.category;
   if (isOfList && (!list.isNumeric || /^\d{1,18}$/.test(token.key))) return token;
-  throw fail(ErrorReason.INVALID_PAGE_TOKEN, "page_token is not one of this list, in this order and of this category; begin without it");
+  throw invalidPageToken();
 }
 
 /** Reads a token of the search for that query. Throws `INVALID_PAGE_TOKEN` on any other text. */
 export function decodeSearchToken(given: string, query: string): SearchToken {
   const token = decodePageToken(searchToken, given);
   if (token?.query === query) return token;
-  throw fail(ErrorReason.INVALID_PAGE_TOKEN, "page_token is not one of this search; begin without it");
+  throw invalidPageToken();
 }

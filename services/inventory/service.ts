@@ -15,6 +15,6 @@ export const inventory = defineService({
   database: inventoryDatabase,
   start: ({ database, log }) => ({
     handlers: [implement(InventoryService, createHandlers({ database }))],
-    work: [startExpiry({ database, log })],
+    background: [startExpiry({ database, log })],
   }),
 });

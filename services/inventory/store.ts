@@ -1,6 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
-import { done } from "@parley/chassis/data/work.ts";
+import { type Claim, done, intervalOf, type WorkColumns } from "@parley/chassis/data/work.ts";
 import { type ReservationSchema, ReservationState, type StockSchema } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
 import { type ColumnType, type Generated, type Kysely, type Selectable, sql } from "kysely";
 import { type Change, findChange, type Line, type Operation } from "./reservation.ts";
@@ -17,17 +17,13 @@ interface StockTable {
   reserved: Generated<bigint>;
 }
 
-interface ReservationTable {
+interface ReservationTable extends WorkColumns {
   reservation_id: string;
   state: ColumnType<Exclude<keyof typeof ReservationState, "UNSPECIFIED">, string, string>;
   product_ids: string[];
   quantities: bigint[];
   short_product_ids: Generated<string[]>;
   expire_time: Date | null;
-  due_at: Date | null;
-  attempt: Generated<number>;
-  failures: Generated<number>;
-  leased_until: Generated<Date | null>;
 }
 
 export type Stock = MessageInitShape<typeof StockSchema> & { productId: string };
@@ -54,7 +50,7 @@ export interface Store {
   /** Does to a reservation, which is locked, what an operation does in its state, with its stock; returns it as it is then. */
   apply(reservation: Reservation, operation: Exclude<Operation, "reserve">): Promise<Reservation>;
   /** Ends a reservation that is due, and gives back what it holds; does nothing where its worker has lost it, or it was ended meanwhile. */
-  expire(lease: { readonly key: string; readonly attempt: number }): Promise<void>;
+  expire(lease: Claim): Promise<void>;
 
   /** Reserves all lines, which are by product, or nothing; returns the products of which there is too little. */
   hold(lines: readonly Line[]): Promise<string[]>;
@@ -130,7 +126,7 @@ export function createStore(db: Kysely<Tables>): Store {
     },
 
     async insertHeld({ reservationId, lines, holdMs }) {
-      const expireTime = sql<Date>`now() + ${holdMs} * interval '1 millisecond'`;
+      const expireTime = sql<Date>`now() + ${intervalOf(holdMs)}`;
       const row = await db
         .insertInto("reservation")
         .values({

@@ -14,21 +14,17 @@ import { createStore, type Tables } from "./store.ts";
 
 /** Writes a notification for each order that is confirmed, rejected, cancelled or shipped; `wakeDelivery` undefined: it is kept. */
 export function createEventHandlers(wakeDelivery: (() => void) | undefined): EventHandler<Tables>[] {
-  const write =
-    (what: Parameters<typeof writeMessage>[1]) => async (tx: Transaction<Tables>, payload: { order?: Order | undefined }, event: Event) => {
-      const { order } = payload;
-      if (order?.shippingAddress === undefined) throw new Error("the event tells no order, or not where it goes");
-      const { orderId, customerId, shippingAddress } = order;
-      await createStore(tx).insert(
-        { notificationId: event.eventId, customerId, orderId, email: shippingAddress.email, ...writeMessage(order, what) },
-        wakeDelivery === undefined ? "KEPT" : "PENDING",
-      );
-      if (wakeDelivery !== undefined) onCommit(tx, wakeDelivery);
-    };
+  const write = async (tx: Transaction<Tables>, { order }: { order?: Order | undefined }, event: Event): Promise<void> => {
+    if (order?.shippingAddress === undefined) throw new Error("the event tells no order, or not where it goes");
+    const { orderId, customerId, shippingAddress } = order;
+    const notification = { notificationId: event.eventId, customerId, orderId, email: shippingAddress.email, ...writeMessage(order) };
+    await createStore(tx).insert(notification, wakeDelivery === undefined ? "KEPT" : "PENDING");
+    if (wakeDelivery !== undefined) onCommit(tx, wakeDelivery);
+  };
   return [
-    onEvent(OrderConfirmedSchema, write("confirmed")),
-    onEvent(OrderRejectedSchema, write("rejected")),
-    onEvent(OrderCancelledSchema, write("cancelled")),
-    onEvent(OrderShippedSchema, write("shipped")),
+    onEvent(OrderConfirmedSchema, write),
+    onEvent(OrderRejectedSchema, write),
+    onEvent(OrderCancelledSchema, write),
+    onEvent(OrderShippedSchema, write),
   ];
 }

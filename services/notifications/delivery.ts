@@ -52,6 +52,9 @@ export function startDelivery({
   });
 }
 
+/** Whether the server refuses this mail, by its recipient or its contents; what it says of us, such as a wrong password, passes. */
 function isRefusal(error: unknown): error is Error & { responseCode: number } {
-  return error instanceof Error && "responseCode" in error && typeof error.responseCode === "number" && error.responseCode >= 500;
+  if (!(error instanceof Error && "code" in error && "responseCode" in error)) return false;
+  const isOfMail = error.code === "EENVELOPE" || error.code === "EMESSAGE";
+  return isOfMail && typeof error.responseCode === "number" && error.responseCode >= 500;
 }

@@ -1,4 +1,4 @@
-import { type Order, RejectReason } from "@parley/gen/parley/orders/v1/orders_pb.js";
+import { type Order, OrderState, RejectReason } from "@parley/gen/parley/orders/v1/orders_pb.js";
 
 /** What a customer is told. */
 export interface Message {
@@ -6,20 +6,30 @@ export interface Message {
   readonly body: string;
 }
 
-/** Writes what a customer is told of an order that came to a state. */
-export function writeMessage(order: Order, what: "confirmed" | "rejected" | "cancelled" | "shipped"): Message {
+/** Writes what a customer is told of an order that came to its state. */
+export function writeMessage(order: Order): Message {
   const total = formatMoney(order.total);
-  const texts = {
-    confirmed: `We have received your payment of ${total}, and are packing your order.`,
-    rejected: `We could not take your order: ${reasonOf(order.rejectReason)}. Nothing was charged.`,
-    cancelled: "Your order is cancelled. What you paid for it goes back to you.",
-    shipped: "Your order is on its way to you.",
-  };
+  const [what, text] = textsOf(order, total);
   const lines = order.lines.map(({ quantity, title, price }) => `  ${quantity} x ${title}, ${formatMoney(price)} each`);
   return {
     subject: `Your order ${order.orderId} is ${what}`,
-    body: [`Hello ${order.shippingAddress?.name ?? ""},`, "", texts[what], "", ...lines, "", `Total: ${total}`, ""].join("\n"),
+    body: [`Hello ${order.shippingAddress?.name ?? ""},`, "", text, "", ...lines, "", `Total: ${total}`, ""].join("\n"),
   };
+}
+
+function textsOf({ state, rejectReason }: Order, total: string): readonly [what: string, text: string] {
+  switch (state) {
+    case OrderState.CONFIRMED:
+      return ["confirmed", `We have received your payment of ${total}, and are packing your order.`];
+    case OrderState.REJECTED:
+      return ["rejected", `We could not take your order: ${reasonOf(rejectReason)}. What was taken for it goes back to you.`];
+    case OrderState.CANCELLED:
+      return ["cancelled", "Your order is cancelled. What you paid for it goes back to you."];
+    case OrderState.SHIPPED:
+      return ["shipped", "Your order is on its way to you."];
+    default:
+      throw new Error(`nobody is told of an order that is ${OrderState[state]}`);
+  }
 }
 
 function reasonOf(reason: RejectReason): string {

@@ -20,6 +20,7 @@ import {
   OrderPlacedSchema,
   OrderRejectedSchema,
   OrderShippedSchema,
+  OrderState,
   RejectReason,
 } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { sql } from "kysely";
@@ -29,7 +30,6 @@ import { createEventHandlers } from "./consumer.ts";
 import { startDelivery } from "./delivery.ts";
 import { createHandlers } from "./handlers.ts";
 import { notificationsDatabase } from "./service.ts";
-import { createStore } from "./store.ts";
 
 const schemas = {
   OrderPlaced: OrderPlacedSchema,
@@ -37,6 +37,13 @@ const schemas = {
   OrderRejected: OrderRejectedSchema,
   OrderCancelled: OrderCancelledSchema,
   OrderShipped: OrderShippedSchema,
+};
+const states = {
+  OrderPlaced: OrderState.PENDING,
+  OrderConfirmed: OrderState.CONFIRMED,
+  OrderRejected: OrderState.REJECTED,
+  OrderCancelled: OrderState.CANCELLED,
+  OrderShipped: OrderState.SHIPPED,
 };
 
 /** Makes the events of orders, one after the other. */
@@ -48,6 +55,7 @@ function eventsOf(
     const order = {
       orderId,
       customerId,
+      state: states[type],
       rejectReason,
       lines: [{ productId: "kite", title: "Kite", quantity: 2, price: { currencyCode: "EUR", minorUnits: 2_490n } }],
       total: { currencyCode: "EUR", minorUnits: 4_980n },
@@ -83,8 +91,7 @@ async function openNotifications(events: readonly Event[], smtpUrl?: string) {
     onTestFinished(() => consumer.stop());
     return consumer;
   };
-  const store = createStore(database.db);
-  const { port } = await openTestServer([implement(NotificationsService, createHandlers({ store }))]);
+  const { port } = await openTestServer([implement(NotificationsService, createHandlers({ database }))]);
   const client = createClient(NotificationsService, openTestTransport([port], [NotificationsService]));
   const staff = await asUser("eve", "staff");
   const list = async (as = staff) => (await client.listNotifications({}, as)).notifications;
@@ -98,12 +105,17 @@ interface Mail {
 
 /** A mail server, which may refuse a recipient, or lose a mail for a while. */
 async function openMailServer(
-  answers: { refuse?: (recipient: string) => number | undefined } = {},
+  answers: { refuse?: (recipient: string) => number | undefined; password?: string } = {},
 ): Promise<{ url: string; mails: Mail[] }> {
   const mails: Mail[] = [];
   const server = new SMTPServer({
-    authOptional: true,
+    authOptional: answers.password === undefined,
+    allowInsecureAuth: true,
     disabledCommands: ["STARTTLS"],
+    onAuth: ({ password }, _session, callback) =>
+      password === answers.password
+        ? callback(null, { user: "shop" })
+        : callback(Object.assign(new Error("refused"), { responseCode: 535 })),
     onRcptTo({ address }, _session, callback) {
       const responseCode = answers.refuse?.(address);
       callback(responseCode === undefined ? null : Object.assign(new Error("refused"), { responseCode }));
@@ -213,6 +225,15 @@ test("mail that a server refuses for good is not sent again, and holds up no oth
   await eventually(async () => expect((await list()).map(({ state }) => state)).toEqual([State.SENT, State.REFUSED]));
   expect(mails).toMatchObject([{ to: ["alice@example.org"] }]);
   expect(JSON.stringify(logs)).not.toContain("nobody@example.org");
+});
+
+test("a password that the server does not take says nothing of the mail, which waits", async () => {
+  const { url, mails } = await openMailServer({ password: "right" });
+  const { consume, list, logs } = await openNotifications(eventsOf(["OrderConfirmed"]), url.replace("//", "//shop:wrong@"));
+  await consume();
+  await eventually(() => expect(logs.some(({ msg }) => msg === "work failed; trying again")).toBe(true));
+  expect((await list())[0]?.state).toBe(State.PENDING);
+  expect([mails, JSON.stringify(logs).includes("wrong")]).toEqual([[], false]);
 });
 
 test("mail waits for a server that is away", async () => {

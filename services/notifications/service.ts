@@ -8,7 +8,7 @@ import { NotificationsService } from "@parley/gen/parley/notifications/v1/notifi
 import { createEventHandlers } from "./consumer.ts";
 import { startDelivery } from "./delivery.ts";
 import { createHandlers } from "./handlers.ts";
-import { createStore, type Tables } from "./store.ts";
+import type { Tables } from "./store.ts";
 
 export const notificationsDatabase = defineDatabase<Tables>({ migrations: new URL("./migrations/", import.meta.url) });
 
@@ -35,8 +35,8 @@ export const notifications = defineService({
       sources: { orders: { client: client("orders", EventLogService), handlers: createEventHandlers(delivery?.wake) } },
     });
     return {
-      handlers: [implement(NotificationsService, createHandlers({ store: createStore(database.db) }))],
-      work: [consumer, ...(delivery === undefined ? [] : [delivery])],
+      handlers: [implement(NotificationsService, createHandlers({ database }))],
+      background: [consumer, ...(delivery === undefined ? [] : [delivery])],
     };
   },
 });

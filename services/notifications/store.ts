@@ -1,6 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
-import { done } from "@parley/chassis/data/work.ts";
+import { type Claim, done, type WorkColumns } from "@parley/chassis/data/work.ts";
 import type { PageQuery } from "@parley/chassis/rpc/page.ts";
 import { type NotificationSchema, NotificationState } from "@parley/gen/parley/notifications/v1/notifications_pb.js";
 import { type ColumnType, type Generated, type GeneratedAlways, type Kysely, type Selectable, sql } from "kysely";
@@ -9,7 +9,7 @@ export interface Tables {
   notification: NotificationTable;
 }
 
-interface NotificationTable {
+interface NotificationTable extends WorkColumns {
   notification_id: string;
   number: GeneratedAlways<bigint>;
   customer_id: string;
@@ -20,10 +20,6 @@ interface NotificationTable {
   state: ColumnType<Exclude<keyof typeof NotificationState, "UNSPECIFIED">>;
   create_time: Generated<Date>;
   send_time: Generated<Date | null>;
-  due_at: Date | null;
-  attempt: Generated<number>;
-  leased_until: Generated<Date | null>;
-  failures: Generated<number>;
 }
 
 /** What is to be told, and to whom. */
@@ -41,9 +37,9 @@ export interface Store {
   /** Adds a notification that is to be sent, or is kept to be read. */
   insert(notification: NewNotification, state: "PENDING" | "KEPT"): Promise<void>;
   /** Returns a notification while its worker holds it. */
-  findHeld(lease: { readonly key: string; readonly attempt: number }): Promise<NewNotification | undefined>;
+  findHeld(lease: Claim): Promise<NewNotification | undefined>;
   /** Ends the sending of a notification, unless its worker has lost it. */
-  end(lease: { readonly key: string; readonly attempt: number }, state: "SENT" | "REFUSED"): Promise<void>;
+  end(lease: Claim, state: "SENT" | "REFUSED"): Promise<void>;
   /** Lists notifications by falling numbers, of a customer where one is given. */
   list(
     query: PageQuery & { readonly customerId: string | undefined },

@@ -23,12 +23,15 @@ interface Entry {
   readonly unavailable: RejectReason;
 }
 
+/** How much longer stock is kept than an order may be pending: reservations expire only where nobody works on them. */
+const holdBeyondMs = 5 * 60_000;
+
 /** The checkout: what is done, in this order, and beside it what undoes it. Then the order is confirmed. */
 export const checkout: readonly Entry[] = [
   {
     step: "reserve",
     compensation: "release",
-    refusals: { OUT_OF_STOCK: RejectReason.OUT_OF_STOCK },
+    refusals: {}, // it answers what it could not keep
     unavailable: RejectReason.INVENTORY_UNAVAILABLE,
   },
   {
@@ -54,24 +57,15 @@ export const checkout: readonly Entry[] = [
 /** Where the checkout begins, and begins again. */
 export const first = { forward: "reserve", undo: "release" } as const;
 
-/**
- * Returns what follows an outcome: the next step, or what is decided. Undoing runs whole, whatever was
- * reached, for each compensation succeeds where nothing is left to undo. What was captured cannot
- * be voided; only then it is refunded.
- */
-export function after(at: Step | Compensation, outcome: Outcome): Step | Compensation | Decision {
-  switch (at) {
-    case "release":
-      return "void";
-    case "void":
-      return outcome === "captured" ? "refund" : "undone";
-    case "refund":
-      return "undone";
-    default: {
-      const index = checkout.findIndex(({ step }) => step === at);
-      return outcome === "done" ? (checkout[index + 1]?.step ?? "confirm") : "reject";
-    }
-  }
+/** What undoes the checkout, in order. It runs whole, whatever was reached: each succeeds where nothing is left to undo. */
+const undoing: readonly (Step | Compensation)[] = [...new Set(checkout.map(({ compensation }) => compensation))];
+
+/** Returns what follows an outcome: the next step or compensation, or what is decided. */
+export function nextAfter(at: Step | Compensation, outcome: Outcome): Step | Compensation | Decision {
+  const index = checkout.findIndex(({ step }) => step === at);
+  if (index >= 0) return outcome === "done" ? (checkout[index + 1]?.step ?? "confirm") : "reject";
+  if (at === "void" && outcome === "done") return "finish"; // nothing was captured that could be refunded
+  return undoing[undoing.indexOf(at) + 1] ?? "finish";
 }
 
 /** Whether a reservation keeps what it is for. */
@@ -91,32 +85,32 @@ export type Perform = (at: Step | Compensation, order: HeldOrder, options: CallO
 export function createPerform({
   inventory,
   payments,
-  holdMs,
+  timeoutMs,
 }: {
   readonly inventory: Client<typeof InventoryService>;
   readonly payments: Client<typeof PaymentsService>;
-  /** How long stock is kept for an order that nobody works on any more. */
-  readonly holdMs: number;
+  /** How long an order may be pending. */
+  readonly timeoutMs: number;
 }): Perform {
-  const calls: Readonly<Record<Step | Compensation, (order: HeldOrder, options: CallOptions) => Promise<unknown>>> = {
+  const hold = durationFromMs(timeoutMs + holdBeyondMs);
+  const calls: Readonly<Record<Step | Compensation, (order: HeldOrder, options: CallOptions) => Promise<Result>>> = {
     reserve: async ({ orderId, lines }, options) => {
       const quantities = lines.map(({ productId, quantity }) => ({ productId, quantity: BigInt(quantity) }));
-      const { reservation } = await inventory.reserve({ reservationId: orderId, lines: quantities, hold: durationFromMs(holdMs) }, options);
-      if (!isKept(reservation?.state)) throw new OutOfStock();
+      const { reservation } = await inventory.reserve({ reservationId: orderId, lines: quantities, hold }, options);
+      return isKept(reservation?.state) ? { outcome: "done" } : { outcome: "refused", reason: RejectReason.OUT_OF_STOCK };
     },
     authorize: ({ orderId, customerId, total, paymentToken }, options) =>
-      payments.authorize({ paymentId: orderId, orderId, customerId, amount: total, paymentToken }, options),
-    commit: ({ orderId }, options) => inventory.commitReservation({ reservationId: orderId }, options),
-    capture: ({ orderId }, options) => payments.capture({ paymentId: orderId }, options),
-    release: ({ orderId }, options) => inventory.releaseReservation({ reservationId: orderId }, options),
-    void: ({ orderId }, options) => payments.void({ paymentId: orderId }, options),
-    refund: ({ orderId }, options) => payments.refund({ paymentId: orderId, refundId: orderId }, options), // what is left
+      whenDone(payments.authorize({ paymentId: orderId, orderId, customerId, amount: total, paymentToken }, options)),
+    commit: ({ orderId }, options) => whenDone(inventory.commitReservation({ reservationId: orderId }, options)),
+    capture: ({ orderId }, options) => whenDone(payments.capture({ paymentId: orderId }, options)),
+    release: ({ orderId }, options) => whenDone(inventory.releaseReservation({ reservationId: orderId }, options)),
+    void: ({ orderId }, options) => whenDone(payments.void({ paymentId: orderId }, options)),
+    refund: ({ orderId }, options) => whenDone(payments.refund({ paymentId: orderId, refundId: orderId }, options)), // what is left
   };
 
   return async (at, order, options) => {
     try {
-      await calls[at](order, options);
-      return { outcome: "done" };
+      return await calls[at](order, options);
     } catch (error) {
       const refusal = refusalOf(error);
       if (at === "void" && refusal === "PAYMENT_CAPTURED") return { outcome: "captured" };
@@ -127,14 +121,13 @@ export function createPerform({
   };
 }
 
-/** A reservation that keeps nothing is an answer, not an error. */
-class OutOfStock extends Error {
-  override name = "OutOfStock";
+async function whenDone(call: Promise<unknown>): Promise<Result> {
+  await call;
+  return { outcome: "done" };
 }
 
 /** Returns the reason of an error that says that nothing was done; empty for others. */
 function refusalOf(error: unknown): string {
-  if (error instanceof OutOfStock) return "OUT_OF_STOCK";
   if (!(error instanceof ConnectError) || error.code !== Code.FailedPrecondition) return "";
   return error.findDetails(ErrorInfoSchema)[0]?.reason ?? "";
 }

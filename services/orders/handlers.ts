@@ -10,14 +10,14 @@ import { loadPage } from "@parley/chassis/rpc/page.ts";
 import type { CartsService } from "@parley/gen/parley/carts/v1/carts_pb.js";
 import type { CatalogService } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
 import { ErrorReason, type Order, OrderState, type OrdersService, type PlaceOrderRequest } from "@parley/gen/parley/orders/v1/orders_pb.js";
-import { announce } from "./announce.ts";
 import { fail } from "./errors.ts";
 import { assertCart, assertTotal, findNext, hashOf, isOpen, priceLines } from "./order.ts";
 import type { OrderWatch } from "./order-watch.ts";
 import { createStore, type Tables } from "./store.ts";
+import { announce, transition } from "./transition.ts";
 
 /** What is kept of a call's deadline to answer with the order as it is. */
-const reserveMs = 250;
+const answerMarginMs = 250;
 /** What ListStuckOrders takes for stuck where the caller does not say. */
 const stuck = { minAgeMs: 60_000, minAttempts: 10 };
 
@@ -79,9 +79,9 @@ export function createHandlers({
   }
 
   /** Returns the order when the checkout has nothing left to do for it, or as it is when the time is up. */
-  async function settled(order: Order): Promise<Order> {
+  async function waitUntilSettled(order: Order): Promise<Order> {
     if (!isOpen(order.state)) return order;
-    const leftMs = (findCurrentCall()?.deadlineMs ?? Number.POSITIVE_INFINITY) - performance.now() - reserveMs;
+    const leftMs = (findCurrentCall()?.deadlineMs ?? Number.POSITIVE_INFINITY) - performance.now() - answerMarginMs;
     const signal = AbortSignal.timeout(Math.max(Math.floor(Math.min(waitMs, leftMs)), 0));
     return (await watch.wait(order.orderId, ({ state }) => !isOpen(state), signal)) ?? (await store.find(order.orderId)) ?? order;
   }
@@ -89,11 +89,9 @@ export function createHandlers({
   /** Takes a decision on an order that nothing else decides upon meanwhile; returns it as it was where it may not be taken in its state. */
   async function decide(orderId: string, decision: "cancel" | "ship", context: HandlerContext): Promise<Order> {
     const order = await database.transaction(async (tx) => {
-      const inTx = createStore(tx);
-      const before = assertSeen(await inTx.lock(orderId), orderId, context);
+      const before = assertVisible(await createStore(tx).lock(orderId), orderId, context);
       const to = findNext(decision, before.state);
-      const changed = to === undefined ? undefined : await inTx.move(orderId, { from: before.state, to });
-      if (changed !== undefined) await announce(eventLog, tx, changed);
+      const changed = to === undefined ? undefined : await transition(eventLog, tx, orderId, { from: before.state, to });
       return changed ?? before;
     });
     watch.changed(order);
@@ -104,28 +102,24 @@ export function createHandlers({
     async placeOrder(request, context) {
       const customerId = customerIdOf(context, "");
       const before = await findRepeated(customerId, request);
-      if (before !== undefined) return { order: await settled(before) };
-      try {
-        return { order: await settled(await place(customerId, request)) };
-      } catch (error) {
-        // An equal call may have come in between, with which the cart has changed.
-        const placed = await findRepeated(customerId, request);
-        if (placed === undefined) throw error;
-        return { order: await settled(placed) };
-      }
+      const order =
+        before ??
+        (await place(customerId, request).catch(async (error: unknown) => {
+          // An equal call may have come in between, with which the cart has changed.
+          const placed = await findRepeated(customerId, request).catch(() => undefined);
+          if (placed === undefined) throw error;
+          return placed;
+        }));
+      return { order: await waitUntilSettled(order) };
     },
 
     async getOrder({ orderId }, context) {
-      return { order: assertSeen(await store.find(orderId), orderId, context) };
+      return { order: assertVisible(await store.find(orderId), orderId, context) };
     },
 
     async listOrders(page, context) {
       const customerId = findOwner(context);
-      const { rows, nextPageToken } = await loadPage(
-        page,
-        (query) => store.list({ ...query, customerId }),
-        () => fail(ErrorReason.INVALID_PAGE_TOKEN, "page_token is not one of this list; begin without it"),
-      );
+      const { rows, nextPageToken } = await loadPage("orders", page, (query) => store.list({ ...query, customerId }));
       return { orders: rows.map(({ order }) => order), nextPageToken };
     },
 
@@ -136,11 +130,11 @@ export function createHandlers({
       if (state === OrderState.REJECTING || state === OrderState.REJECTED)
         throw fail(ErrorReason.ORDER_REJECTED, "the order was rejected: nothing is kept of it", { orderId });
       saga.wake();
-      return { order: await settled(order) };
+      return { order: await waitUntilSettled(order) };
     },
 
     async *watchOrder({ orderId }, context) {
-      assertSeen(await store.find(orderId), orderId, context);
+      assertVisible(await store.find(orderId), orderId, context);
       for await (const order of watch.follow(orderId, context.signal)) yield { order };
     },
 
@@ -169,7 +163,7 @@ export function createHandlers({
     async retryOrder({ orderId }, context) {
       const order = await store.makeDue(orderId);
       if (order === undefined) {
-        assertSeen(await store.find(orderId), orderId, context);
+        assertVisible(await store.find(orderId), orderId, context);
         throw fail(ErrorReason.ORDER_IS_SETTLED, "nothing is left to be done for the order", { orderId });
       }
       saga.wake();
@@ -179,7 +173,7 @@ export function createHandlers({
 }
 
 /** Returns the order where the caller may see it. Throws `ORDER_NOT_FOUND`: a customer is not told of others' orders. */
-function assertSeen(order: Order | undefined, orderId: string, context: HandlerContext): Order {
+function assertVisible(order: Order | undefined, orderId: string, context: HandlerContext): Order {
   const owner = findOwner(context);
   if (order !== undefined && (owner === undefined || order.customerId === owner)) return order;
   throw fail(ErrorReason.ORDER_NOT_FOUND, `there is no order ${orderId}`, { orderId });

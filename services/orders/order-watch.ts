@@ -2,7 +2,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import { detach } from "@parley/chassis/rpc/current-call.ts";
 import { untilAborted } from "@parley/chassis/rpc/until-aborted.ts";
-import { type Order, OrderSchema } from "@parley/gen/parley/orders/v1/orders_pb.js";
+import { type Order, OrderSchema, OrderState, RejectReason } from "@parley/gen/parley/orders/v1/orders_pb.js";
+import type { Logger } from "pino";
 import { isFinal } from "./order.ts";
 import type { Store } from "./store.ts";
 
@@ -30,7 +31,7 @@ interface Watcher {
  * Creates the watch of a process. What the process changes is told at once; one statement every half
  * second finds what other replicas have changed of all that anybody watches, and none while nobody does.
  */
-export function createOrderWatch({ find, listChanged }: Pick<Store, "find" | "listChanged">): OrderWatch {
+export function createOrderWatch({ find, listChanged }: Pick<Store, "find" | "listChanged">, log: Logger): OrderWatch {
   const watchers = new Map<string, Set<Watcher>>();
   let isLooking = false;
 
@@ -47,7 +48,11 @@ export function createOrderWatch({ find, listChanged }: Pick<Store, "find" | "li
     while (watchers.size > 0) {
       await delay(intervalMs);
       const seen = new Map([...watchers].map(([orderId, some]) => [orderId, Math.min(...[...some].map((watcher) => watcher.seen))]));
-      for (const order of await listChanged(seen).catch(() => [])) changed(order);
+      try {
+        for (const order of await listChanged(seen)) changed(order);
+      } catch (error) {
+        log.warn({ err: error }, "orders that are watched cannot be looked at; trying again");
+      }
     }
     isLooking = false;
   }
@@ -109,5 +114,7 @@ export function createOrderWatch({ find, listChanged }: Pick<Store, "find" | "li
 /** Returns an order as it was after so many changes. */
 function asOf(order: Order, changes: number): Order {
   const history = order.history.slice(0, changes);
-  return create(OrderSchema, { ...order, history, state: history.at(-1)?.state ?? order.state });
+  const state = history.at(-1)?.state ?? order.state;
+  const isRejected = state === OrderState.REJECTING || state === OrderState.REJECTED;
+  return create(OrderSchema, { ...order, history, state, rejectReason: isRejected ? order.rejectReason : RejectReason.UNSPECIFIED });
 }

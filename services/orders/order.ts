@@ -5,7 +5,7 @@ import { ErrorReason, type PlaceOrderRequest, OrderState as State } from "@parle
 import { fail } from "./errors.ts";
 
 /** What is decided of an order: each is written down before it is acted upon. */
-export type Decision = "confirm" | "reject" | "cancel" | "ship" | "undone";
+export type Decision = "confirm" | "reject" | "cancel" | "ship" | "finish";
 
 /** What each decision makes of an order, by its state: where nothing is said, it may not be decided. The database holds to it too. */
 const decisions: Readonly<Record<Decision, Readonly<Partial<Record<State, State>>>>> = {
@@ -13,7 +13,7 @@ const decisions: Readonly<Record<Decision, Readonly<Partial<Record<State, State>
   reject: { [State.PENDING]: State.REJECTING },
   cancel: { [State.PENDING]: State.CANCELLING, [State.CONFIRMED]: State.CANCELLING },
   ship: { [State.CONFIRMED]: State.SHIPPED },
-  undone: { [State.REJECTING]: State.REJECTED, [State.CANCELLING]: State.CANCELLED },
+  finish: { [State.REJECTING]: State.REJECTED, [State.CANCELLING]: State.CANCELLED },
 };
 
 /** Returns the state that an order comes to by a decision; undefined: it may not be decided. */

@@ -1,15 +1,15 @@
 import type { Database } from "@parley/chassis/data/database.ts";
 import type { EventLog } from "@parley/chassis/data/event-log.ts";
 import { type Lease, startWork, type Worker } from "@parley/chassis/data/work.ts";
-import type { RejectReason } from "@parley/gen/parley/orders/v1/orders_pb.js";
+import { OrderState, type RejectReason } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import type { Logger } from "pino";
-import { announce } from "./announce.ts";
-import { after, type Compensation, checkout, first, type Perform, type Result, type Step } from "./checkout.ts";
+import { type Compensation, checkout, first, nextAfter, type Perform, type Result, type Step } from "./checkout.ts";
 import { type Decision, findNext, isOpen, isUndoing } from "./order.ts";
 import type { OrderWatch } from "./order-watch.ts";
 import { createStore, type HeldOrder, type Tables } from "./store.ts";
+import { transition } from "./transition.ts";
 
-/** Orders of other processes that are worked on at once. */
+/** Orders that are claimed and worked on at once, beside those that were placed here. */
 const concurrency = 32;
 /** An outcome that is not known is asked for again, at first soon. */
 const retryMs = { first: 250, atMost: 5_000 };
@@ -47,25 +47,25 @@ export function startSaga(options: SagaOptions): Worker {
     for (;;) {
       const order = await createStore(database.db).findHeld(lease, timeoutMs);
       if (order === undefined || !isOpen(order.state)) return;
-      await decide(order, lease, await go(order, lease));
+      await decide(order, lease, await runSteps(order, lease));
     }
   }
 
   /** Goes through the steps of the order's direction; returns what is to be decided. Throws where an outcome is not known. */
-  async function go(order: HeldOrder, lease: Lease): Promise<{ decision: Decision; reason?: RejectReason }> {
+  async function runSteps(order: HeldOrder, lease: Lease): Promise<{ decision: Decision; reason?: RejectReason }> {
     let at: Step | Compensation | Decision = isUndoing(order.state) ? first.undo : first.forward;
     let result: Result = { outcome: "done" };
     while (isStep(at)) {
       const point = { orderId: order.orderId, attempt: lease.attempt, step: at };
       await hook?.({ ...point, when: "before" });
-      result = await run(at, order, lease);
+      result = await runStep(at, order, lease);
       await hook?.({ ...point, when: "after" });
-      at = after(at, result.outcome);
+      at = nextAfter(at, result.outcome);
     }
     return { decision: at, ...(result.reason !== undefined && { reason: result.reason }) };
   }
 
-  async function run(at: Step | Compensation, order: HeldOrder, { signal }: Lease): Promise<Result> {
+  async function runStep(at: Step | Compensation, order: HeldOrder, { signal }: Lease): Promise<Result> {
     try {
       return await perform(at, order, { signal });
     } catch (error) {
@@ -78,17 +78,9 @@ export function startSaga(options: SagaOptions): Worker {
 
   async function decide(order: HeldOrder, { attempt }: Lease, { decision, reason }: { decision: Decision; reason?: RejectReason }) {
     const to = findNext(decision, order.state);
-    if (to === undefined) throw new Error(`an order that is ${order.state} cannot ${decision}`);
-    const changed = await database.transaction(async (tx) => {
-      const moved = await createStore(tx).move(order.orderId, {
-        from: order.state,
-        to,
-        attempt,
-        ...(decision === "reject" && reason !== undefined && { reason }),
-      });
-      if (moved !== undefined) await announce(eventLog, tx, moved);
-      return moved;
-    });
+    if (to === undefined) throw new Error(`an order that is ${OrderState[order.state]} cannot ${decision}`);
+    const change = { from: order.state, to, attempt, ...(reason !== undefined && { reason }) };
+    const changed = await database.transaction((tx) => transition(eventLog, tx, order.orderId, change));
     if (changed !== undefined) watch.changed(changed);
   }
 

@@ -7,7 +7,7 @@ import { implement } from "@parley/chassis/rpc/implement.ts";
 import { asService, asUser } from "@parley/chassis/testing/auth.ts";
 import { openTestDatabase } from "@parley/chassis/testing/database.ts";
 import { eventually } from "@parley/chassis/testing/eventually.ts";
-import { failureOf } from "@parley/chassis/testing/failure.ts";
+import { failureOf, reasonOf } from "@parley/chassis/testing/failure.ts";
 import { createNeighbour, createTestLog, openTestServer, openTestTransport } from "@parley/chassis/testing/rpc.ts";
 import { BadRequestSchema, ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { CartsService } from "@parley/gen/parley/carts/v1/carts_pb.js";
@@ -115,11 +115,11 @@ async function openOrders(options: { waitMs?: number; saga?: Partial<SagaOptions
     const eventLog = openEventLog(database, { source: "orders", log });
     onTestFinished(() => eventLog.close());
     const store = createStore(database.db);
-    const watch = createOrderWatch(store);
+    const watch = createOrderWatch(store, log);
     const perform = createPerform({
       inventory: createClient(InventoryService, inventory),
       payments: createClient(PaymentsService, payments),
-      holdMs: 900_000,
+      timeoutMs: 600_000,
     });
     const saga = startSaga({ database, eventLog, watch, perform, timeoutMs: 600_000, log, ...options.saga });
     onTestFinished(() => saga.stop());
@@ -159,11 +159,6 @@ async function openOrders(options: { waitMs?: number; saga?: Partial<SagaOptions
   };
   const count = async () => (await database.db.selectFrom("customer_order").select("order_id").execute()).length;
   return { database, world, open, client, alice, bob, staff, request, place, get, cancel, events, count, logs, saga: replica.saga };
-}
-
-async function reasonOf(call: Promise<unknown>) {
-  const error = await failureOf(call);
-  return [error.code, error.findDetails(ErrorInfoSchema)[0]?.reason];
 }
 
 const unavailable = (): never => {
@@ -264,7 +259,7 @@ test("a price that has changed is told with the new total, with which the order 
   expect((await place({ ...given, expectedTotal: eur(10_100n) })).state).toBe(State.CONFIRMED);
 });
 
-test("carts or a catalog that cannot be reached are UNAVAILABLE, and nothing is stored", async () => {
+test("carts that cannot be reached are UNAVAILABLE, and nothing is stored", async () => {
   const { place, world, count } = await openOrders();
   world.steps.getCart = unavailable;
   expect((await failureOf(place())).code).toBe(Code.Unavailable);
@@ -597,7 +592,7 @@ test("the database lets an order change as the decisions say, and in no other wa
   const { database, place } = await openOrders();
   const { orderId } = await place();
   const states = [State.PENDING, State.CONFIRMED, State.SHIPPED, State.REJECTING, State.REJECTED, State.CANCELLING, State.CANCELLED];
-  const decisions = ["confirm", "reject", "cancel", "ship", "undone"] as const;
+  const decisions = ["confirm", "reject", "cancel", "ship", "finish"] as const;
   for (const from of states) {
     for (const to of states.filter((state) => state !== from)) {
       await sql`ALTER TABLE customer_order DISABLE TRIGGER USER`.execute(database.db);

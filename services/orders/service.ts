@@ -16,16 +16,13 @@ import { createStore, type Tables } from "./store.ts";
 
 export const ordersDatabase = defineDatabase<Tables>({ migrations: new URL("./migrations/", import.meta.url) });
 
-/** How much longer stock is kept than an order may be pending, in milliseconds: reservations expire only where nobody works on them. */
-const holdBeyondMs = 5 * 60_000;
-
 /** What customers have ordered, from the cart to the door. Tests look into its saga, or hurry it. */
 export const createOrders = (overrides: Pick<SagaOptions, "hook" | "leaseMs"> = {}) =>
   defineService({
     name: "orders",
     config: {
       PARLEY_ORDERS_WAIT: duration("2s", "Time that PlaceOrder and CancelOrder wait for the outcome"),
-      PARLEY_ORDERS_CHECKOUT_TIMEOUT: duration("10m", "Time after which an order is rejected that is still pending"),
+      PARLEY_ORDERS_CHECKOUT_TIMEOUT: duration("10m", "Time after which an order is rejected that is still pending", { atMost: "23h" }),
     },
     neighbours: { carts: [CartsService], catalog: [CatalogService], inventory: [InventoryService], payments: [PaymentsService] },
     withoutRetries: ["inventory", "payments"], // the saga repeats its calls itself
@@ -35,9 +32,9 @@ export const createOrders = (overrides: Pick<SagaOptions, "hook" | "leaseMs"> = 
       const perform = createPerform({
         inventory: client("inventory", InventoryService),
         payments: client("payments", PaymentsService),
-        holdMs: timeoutMs + holdBeyondMs,
+        timeoutMs,
       });
-      const watch = createOrderWatch(createStore(database.db));
+      const watch = createOrderWatch(createStore(database.db), log);
       const saga = startSaga({ database, eventLog, watch, perform, timeoutMs, log, ...overrides });
       const handlers = createHandlers({
         database,
@@ -48,7 +45,7 @@ export const createOrders = (overrides: Pick<SagaOptions, "hook" | "leaseMs"> = 
         catalog: client("catalog", CatalogService),
         waitMs: config.PARLEY_ORDERS_WAIT,
       });
-      return { handlers: [implement(OrdersService, handlers), implement(EventLogService, eventLog.handlers)], work: [saga] };
+      return { handlers: [implement(OrdersService, handlers), implement(EventLogService, eventLog.handlers)], background: [saga] };
     },
   });
 

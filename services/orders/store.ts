@@ -1,6 +1,6 @@
 import { create, fromJson, type JsonObject, toJson } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
-import { done, dueNow, type FirstLease } from "@parley/chassis/data/work.ts";
+import { type Claim, done, dueNow, type FirstLease, intervalOf, type WorkColumns } from "@parley/chassis/data/work.ts";
 import type { PageQuery } from "@parley/chassis/rpc/page.ts";
 import {
   type Address,
@@ -12,13 +12,13 @@ import {
   RejectReason,
 } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { type ColumnType, type Generated, type GeneratedAlways, type Kysely, type Selectable, sql } from "kysely";
-import type { Line } from "./order.ts";
+import { isOpen, type Line } from "./order.ts";
 
 export interface Tables {
   customer_order: OrderTable;
 }
 
-interface OrderTable {
+interface OrderTable extends WorkColumns {
   order_id: string;
   number: GeneratedAlways<bigint>;
   customer_id: string;
@@ -36,10 +36,6 @@ interface OrderTable {
   place_time: Generated<Date>;
   confirm_time: Generated<Date | null>;
   cancel_time: Generated<Date | null>;
-  due_at: Date | null;
-  attempt: number;
-  leased_until: Date | null;
-  failures: Generated<number>;
 }
 
 /** An order that is placed. */
@@ -79,7 +75,7 @@ export interface Store {
   /** Returns the id of the order for which a cart was used up. */
   findByCart(customerId: string, cartEtag: string): Promise<string | undefined>;
   /** Returns an order while its worker holds it. */
-  findHeld(lease: { readonly key: string; readonly attempt: number }, timeoutMs: number): Promise<HeldOrder | undefined>;
+  findHeld(lease: Claim, timeoutMs: number): Promise<HeldOrder | undefined>;
   /** Brings an order from one state to another; returns undefined where it is in another state, or its worker has lost it. */
   move(
     orderId: string,
@@ -158,7 +154,7 @@ export function createStore(db: Kysely<Tables>): Store {
       const row = await db
         .selectFrom("customer_order")
         .selectAll()
-        .select(sql<boolean>`place_time + ${timeoutMs} * interval '1 millisecond' < now()`.as("is_overdue"))
+        .select(sql<boolean>`place_time + ${intervalOf(timeoutMs)} < now()`.as("is_overdue"))
         .where("order_id", "=", key)
         .where("attempt", "=", attempt)
         .executeTakeFirst();
@@ -169,7 +165,7 @@ export function createStore(db: Kysely<Tables>): Store {
     },
 
     async move(orderId, { from, to, attempt, reason }) {
-      const isEnd = to === OrderState.CONFIRMED || to === OrderState.REJECTED || to === OrderState.CANCELLED;
+      const isEnd = !isOpen(to);
       let query = db
         .updateTable("customer_order")
         .set({
@@ -217,7 +213,7 @@ export function createStore(db: Kysely<Tables>): Store {
         .selectAll()
         .select(since.as("since_time"))
         .where("due_at", "is not", null)
-        .where(sql<boolean>`(${since} <= now() - ${minAgeMs} * interval '1 millisecond' OR attempt >= ${minAttempts})`)
+        .where(sql<boolean>`(${since} <= now() - ${intervalOf(minAgeMs)} OR attempt >= ${minAttempts})`)
         .orderBy(since)
         .limit(100)
         .execute();

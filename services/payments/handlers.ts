@@ -1,34 +1,41 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { findOwner } from "@parley/chassis/auth/caller.ts";
+import type { Database } from "@parley/chassis/data/database.ts";
 import { loadPage } from "@parley/chassis/rpc/page.ts";
 import { DeclineReason, ErrorReason, type PaymentsService } from "@parley/gen/parley/payments/v1/payments_pb.js";
 import { fail } from "./errors.ts";
-import type { Settled, Settlement } from "./settlement.ts";
-import { hashOf, type Store, type StoredPayment } from "./store.ts";
+import { createLedger } from "./ledger.ts";
+import type { OperationResult, Operations } from "./operations.ts";
+import type { Answer } from "./payment.ts";
+import { createStore, type StoredPayment, type Tables } from "./store.ts";
 
-export function createHandlers({ settlement, store }: { settlement: Settlement; store: Store }): ServiceImpl<typeof PaymentsService> {
+export function createHandlers({
+  database,
+  operations,
+}: {
+  readonly database: Database<Tables>;
+  readonly operations: Operations;
+}): ServiceImpl<typeof PaymentsService> {
+  const store = createStore(database.db);
   return {
     async authorize({ amount, ...given }) {
       if (amount === undefined) throw new Error("validation lets no request without an amount through");
-      const request = { ...given, amount };
-      const { answer, payment } = await settlement.authorize(request);
-      if (payment?.requestHash !== undefined && payment.requestHash !== hashOf(request)) throw mismatch(request.paymentId);
-      return { payment: paymentOf({ answer, payment }, request.paymentId) };
+      return { payment: assertDone(await operations.authorize({ ...given, amount }), given.paymentId) };
     },
 
     async capture({ paymentId }) {
-      return { payment: paymentOf(await settlement.capture(paymentId), paymentId) };
+      return { payment: assertDone(await operations.capture(paymentId), paymentId) };
     },
 
     async void({ paymentId }) {
-      return { payment: paymentOf(await settlement.void(paymentId), paymentId) };
+      return { payment: assertDone(await operations.void(paymentId), paymentId) };
     },
 
     async refund({ paymentId, refundId, amount }) {
       const known = await store.find(paymentId);
       if (amount !== undefined && known?.amount !== undefined && amount.currencyCode !== known.amount.currencyCode)
         throw fail(ErrorReason.REFUND_EXCEEDS_PAYMENT, `the payment is in ${known.amount.currencyCode}`, { paymentId });
-      const { answer, payment } = await settlement.refund(paymentId, { refundId, requested: amount?.minorUnits });
+      const { answer, payment } = await operations.refund(paymentId, { refundId, requested: amount?.minorUnits });
       if (payment === undefined) throw notFound(paymentId);
       if (answer === "mismatch") throw mismatch(refundId);
       if (answer === "exceeds")
@@ -47,23 +54,16 @@ export function createHandlers({ settlement, store }: { settlement: Settlement; 
 
     async listPayments({ orderId, ...page }, context) {
       const customerId = findOwner(context);
-      const { rows, nextPageToken } = await loadPage(
-        page,
-        (query) => store.list({ ...query, customerId, orderId }),
-        () => fail(ErrorReason.INVALID_PAGE_TOKEN, "page_token is not one of this list; begin without it"),
-      );
+      const { rows, nextPageToken } = await loadPage(`payments ${orderId}`, page, (query) => store.list({ ...query, customerId, orderId }));
       return { payments: rows.map(({ message }) => message), nextPageToken };
     },
 
-    getBalances: async () => ({ balances: await store.listBalances() }),
+    getBalances: async () => ({ balances: await createLedger(database.db).listBalances() }),
   };
 }
 
 /** Returns the payment of a call that was done. Throws the reason for which it was not. */
-function paymentOf(
-  { answer, payment }: Settled<"done" | "declined" | "voided" | "captured" | "not authorized" | "not found">,
-  paymentId: string,
-): StoredPayment["message"] {
+function assertDone({ answer, payment }: OperationResult<Answer | "mismatch">, paymentId: string): StoredPayment["message"] {
   if (payment === undefined) throw notFound(paymentId);
   switch (answer) {
     case "done":
@@ -83,6 +83,8 @@ function paymentOf(
       throw fail(ErrorReason.PAYMENT_NOT_AUTHORIZED, "the payment is not authorized yet: authorize it first", { paymentId });
     case "not found":
       throw notFound(paymentId);
+    case "mismatch":
+      throw mismatch(paymentId);
   }
 }
 

@@ -1,13 +1,13 @@
 import type { Stoppable } from "@parley/chassis/service.ts";
 import type { Logger } from "pino";
 import { Gauge, type Registry } from "prom-client";
-import type { Store } from "./store.ts";
+import type { Ledger } from "./ledger.ts";
 
-/** How often the ledger is compared with the payments. */
-const everyMs = 60_000;
+/** How often the ledger is compared with the payments: rarely, for it reads all of both. */
+const everyMs = 300_000;
 
 /** Starts to compare the ledger with the payments; the metric says of how many it says something else. */
-export function startLedgerCheck({ store, registry, log }: { store: Store; registry: Registry; log: Logger }): Stoppable {
+export function startLedgerCheck({ ledger, registry, log }: { ledger: Ledger; registry: Registry; log: Logger }): Stoppable {
   const difference = new Gauge({
     name: "payments_ledger_differences",
     help: "Payments of which the ledger says something else, 100 at most.",
@@ -15,7 +15,7 @@ export function startLedgerCheck({ store, registry, log }: { store: Store; regis
   });
   let checking = Promise.resolve();
   const check = (): void => {
-    checking = store.listLedgerDifferences().then(
+    checking = ledger.listDifferences().then(
       (found) => {
         difference.set(found.length);
         for (const { paymentId, expected, inLedger } of found)

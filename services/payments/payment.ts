@@ -14,9 +14,8 @@ export interface Progress {
 }
 
 /** What a call comes to: something to ask the processor for, once `save` is committed; or its answer. */
-export type Step =
-  | { readonly ask: Operation; readonly save: Progress }
-  | { readonly answer: "done" | "declined" | "voided" | "captured" | "not authorized" | "not found"; readonly save?: Progress };
+export type Step = { readonly ask: Operation; readonly save: Progress } | { readonly answer: Answer; readonly save?: Progress };
+export type Answer = "done" | "declined" | "voided" | "captured" | "not authorized" | "not found";
 
 /** A payment whose id was never seen. */
 export const unseen: Progress = { state: State.UNSPECIFIED, asked: undefined };
@@ -37,7 +36,7 @@ export function decide(operation: Operation, current: Progress): Step {
 }
 
 /** Returns a payment as it is when the processor has said how its charge is. What is known already stays. */
-export function settle(current: Progress, outcome: Outcome): Progress {
+export function applyOutcome(current: Progress, outcome: Outcome): Progress {
   const state = settled[outcome][current.state];
   return state === undefined ? current : { state, asked: undefined };
 }
@@ -111,7 +110,8 @@ export interface Refund {
 }
 
 /** What a refund comes to: one to ask the processor for, once it is saved; or its answer. */
-export type RefundStep = { readonly ask: Refund } | { readonly answer: "done" | "exceeds" | "mismatch" };
+export type RefundStep = { readonly ask: Refund } | { readonly answer: RefundAnswer };
+export type RefundAnswer = "done" | "exceeds" | "mismatch" | "not found";
 
 /** Decides what a refund does, of a payment of that amount; `requested` undefined: of what is left. */
 export function decideRefund(

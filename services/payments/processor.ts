@@ -9,7 +9,7 @@ export interface Money {
 export interface ProcessorRequest {
   /** Tells this request from others: however often it is sent, it happens once, and a repeat gets the first answer. */
   readonly key: string;
-  /** Fires when nobody waits for the answer any more. It says nothing of the outcome. */
+  /** Fires when the time for an answer is over; that says nothing of the outcome. */
   readonly signal: AbortSignal;
 }
 

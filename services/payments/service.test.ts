@@ -4,7 +4,7 @@ import { implement } from "@parley/chassis/rpc/implement.ts";
 import { asService, asUser } from "@parley/chassis/testing/auth.ts";
 import { openTestDatabase } from "@parley/chassis/testing/database.ts";
 import { eventually } from "@parley/chassis/testing/eventually.ts";
-import { failureOf } from "@parley/chassis/testing/failure.ts";
+import { failureOf, reasonOf } from "@parley/chassis/testing/failure.ts";
 import { createTestLog, openTestServer, openTestTransport } from "@parley/chassis/testing/rpc.ts";
 import { BadRequestSchema, ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { DeclineReason, type Payment, PaymentsService, PaymentState as State } from "@parley/gen/parley/payments/v1/payments_pb.js";
@@ -12,10 +12,12 @@ import { sql } from "kysely";
 import { Registry } from "prom-client";
 import { expect, onTestFinished, test } from "vitest";
 import { createHandlers } from "./handlers.ts";
+import { createLedger } from "./ledger.ts";
 import { startLedgerCheck } from "./ledger-check.ts";
+import { createOperations } from "./operations.ts";
 import type { PaymentProcessor } from "./processor.ts";
+import { startReconciliation } from "./reconciliation.ts";
 import { paymentsDatabase } from "./service.ts";
-import { createSettlement, startSettling } from "./settlement.ts";
 import { openSimulatedProcessor } from "./simulated-processor.ts";
 import { createStore } from "./store.ts";
 
@@ -33,9 +35,10 @@ async function openPayments({
   const simulated = openSimulatedProcessor(database.url);
   onTestFinished(() => simulated.stop());
   const processor = { ...simulated, ...tamper };
-  const settlement = createSettlement({ database, processor, processorTimeoutMs });
+  const operations = createOperations({ database, processor, processorTimeoutMs });
   const store = createStore(database.db);
-  const { port } = await openTestServer([implement(PaymentsService, createHandlers({ settlement, store }))]);
+  const ledger = createLedger(database.db);
+  const { port } = await openTestServer([implement(PaymentsService, createHandlers({ database, operations }))]);
   const client = createClient(PaymentsService, openTestTransport([port], [])); // which repeats nothing by itself
   const service = await asService();
   const request = (overrides: { paymentId?: string; paymentToken?: string; customerId?: string; amount?: bigint } = {}) => {
@@ -54,12 +57,7 @@ async function openPayments({
       SELECT state, count(*)::int AS count, sum(amount - refunded)::int AS left FROM processor.charge GROUP BY state`.execute(database.db);
     return Object.fromEntries(rows.map(({ state, count, left }) => [state, state === "CAPTURED" ? { count, left } : count]));
   };
-  return { database, settlement, store, client, service, request, authorize, capture, voidIt, refund, captured, atProcessor };
-}
-
-async function reasonOf(call: Promise<unknown>) {
-  const error = await failureOf(call);
-  return [error.code, error.findDetails(ErrorInfoSchema)[0]?.reason];
+  return { database, operations, store, ledger, client, service, request, authorize, capture, voidIt, refund, captured, atProcessor };
 }
 
 const declined = [Code.FailedPrecondition, "PAYMENT_DECLINED"];
@@ -241,7 +239,7 @@ test("between a capture and a void at once the processor decides, and both are t
 });
 
 test("what was asked for and nobody asks for any more is brought to its end by the service itself", async () => {
-  const { database, settlement, authorize, captured, refund, request, client, service, atProcessor } = await openPayments({
+  const { database, operations, authorize, captured, refund, request, client, service, atProcessor } = await openPayments({
     processorTimeoutMs: 50,
   });
   const given = request({ paymentToken: "tok_times_out" });
@@ -250,7 +248,7 @@ test("what was asked for and nobody asks for any more is brought to its end by t
   await sql`UPDATE processor.charge SET token = 'tok_times_out' WHERE state = 'CAPTURED'`.execute(database.db);
   await failureOf(refund(taken.paymentId, 300n));
   await sql`UPDATE payment SET due_at = now()`.execute(database.db); // as it is 10 s later
-  const worker = startSettling({ database, settlement, log: createTestLog().log });
+  const worker = startReconciliation({ database, operations, log: createTestLog().log });
   onTestFinished(() => worker.stop());
   await eventually(async () => {
     expect((await client.getPayment({ paymentId: given.paymentId }, service)).payment?.state).toBe(State.AUTHORIZED);
@@ -258,6 +256,31 @@ test("what was asked for and nobody asks for any more is brought to its end by t
     expect((await database.db.selectFrom("payment").select("due_at").execute()).map((row) => row.due_at)).toEqual([null, null]);
   });
   expect(await atProcessor()).toEqual({ AUTHORIZED: 1, CAPTURED: { count: 1, left: 700 } });
+});
+
+test("a refund that was not answered is brought to its end though another was, and the ledger says both", async () => {
+  const { database, operations, captured, refund, client, service, atProcessor, ledger } = await openPayments({ processorTimeoutMs: 50 });
+  const { paymentId } = await captured();
+  await sql`UPDATE processor.charge SET token = 'tok_times_out'`.execute(database.db);
+  await failureOf(refund(paymentId, 300n));
+  const other = randomUUID();
+  await failureOf(refund(paymentId, 200n, other));
+  expect(await refund(paymentId, 200n, other)).toMatchObject({ refunded: eur(200n) });
+  await sql`UPDATE payment SET due_at = now() WHERE due_at IS NOT NULL`.execute(database.db);
+  const worker = startReconciliation({ database, operations, log: createTestLog().log });
+  onTestFinished(() => worker.stop());
+  await eventually(async () => expect((await client.getPayment({ paymentId }, service)).payment).toMatchObject({ refunded: eur(500n) }));
+  expect(await atProcessor()).toEqual({ CAPTURED: { count: 1, left: 500 } });
+  expect(await ledger.listDifferences()).toEqual([]);
+  await eventually(async () => expect((await database.db.selectFrom("payment").select("due_at").execute())[0]?.due_at).toBeNull());
+});
+
+test("another request under an id whose outcome is not known is refused, and asks the processor for nothing", async () => {
+  const { authorize, request, atProcessor } = await openPayments({ processorTimeoutMs: 50 });
+  const given = request({ paymentToken: "tok_fails_then_works" });
+  await failureOf(authorize(given));
+  expect(await reasonOf(authorize({ ...given, amount: eur(2n) }))).toEqual([Code.AlreadyExists, "REQUEST_MISMATCH"]);
+  expect(await atProcessor()).toEqual({});
 });
 
 test("what the processor is asked for is committed before it is asked", async () => {
@@ -346,19 +369,19 @@ test("the database lets a payment change in legal ways alone", async () => {
 });
 
 test("a ledger that says something else than a payment is told, and counted", async () => {
-  const { store, database, captured } = await openPayments();
+  const { ledger, database, captured } = await openPayments();
   const { paymentId } = await captured();
   await captured();
   const registry = new Registry();
   const { log, logs } = createTestLog();
-  const check = startLedgerCheck({ store, registry, log });
+  const check = startLedgerCheck({ ledger, registry, log });
   await check.stop();
   expect(await registry.metrics()).toContain("payments_ledger_differences 0");
   await sql`ALTER TABLE payment DISABLE TRIGGER USER`.execute(database.db);
   await sql`UPDATE payment SET state = 'VOIDED' WHERE payment_id = ${paymentId}`.execute(database.db);
-  expect(await store.listLedgerDifferences()).toEqual([{ paymentId, state: "VOIDED", expected: 0n, inLedger: 1_000n }]);
+  expect(await ledger.listDifferences()).toEqual([{ paymentId, state: "VOIDED", expected: 0n, inLedger: 1_000n }]);
   const other = new Registry();
-  await startLedgerCheck({ store, registry: other, log }).stop();
+  await startLedgerCheck({ ledger, registry: other, log }).stop();
   expect(await other.metrics()).toContain("payments_ledger_differences 1");
   expect(logs).toContainEqual(expect.objectContaining({ payment_id: paymentId, level: "error" }));
 });

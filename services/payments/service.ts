@@ -4,18 +4,20 @@ import { implement } from "@parley/chassis/rpc/implement.ts";
 import { defineService, type Stoppable } from "@parley/chassis/service.ts";
 import { PaymentsService } from "@parley/gen/parley/payments/v1/payments_pb.js";
 import { createHandlers } from "./handlers.ts";
+import { createLedger } from "./ledger.ts";
 import { startLedgerCheck } from "./ledger-check.ts";
+import { createOperations } from "./operations.ts";
 import type { PaymentProcessor } from "./processor.ts";
-import { createSettlement, startSettling } from "./settlement.ts";
+import { startReconciliation } from "./reconciliation.ts";
 import { openSimulatedProcessor, simulatedProcessorConnections } from "./simulated-processor.ts";
-import { createStore, type Tables } from "./store.ts";
+import type { Tables } from "./store.ts";
 
 export const paymentsDatabase = defineDatabase<Tables>({
   migrations: new URL("./migrations/", import.meta.url),
-  otherConnections: simulatedProcessorConnections,
+  extraConnections: simulatedProcessorConnections,
 });
 
-/** Money: taken, given back, and accounted for; moved by a processor that is opened beside its database. */
+/** Defines payments, by way of a processor, which may keep its record beside payments' database. */
 export const createPayments = (openProcessor: (databaseUrl: string) => PaymentProcessor & Stoppable) =>
   defineService({
     name: "payments",
@@ -25,13 +27,17 @@ export const createPayments = (openProcessor: (databaseUrl: string) => PaymentPr
     database: paymentsDatabase,
     start({ config, database, log, registry }) {
       const processor = openProcessor(database.url);
-      const settlement = createSettlement({ database, processor, processorTimeoutMs: config.PARLEY_PAYMENTS_PROCESSOR_TIMEOUT });
-      const store = createStore(database.db);
+      const operations = createOperations({ database, processor, processorTimeoutMs: config.PARLEY_PAYMENTS_PROCESSOR_TIMEOUT });
       return {
-        handlers: [implement(PaymentsService, createHandlers({ settlement, store }))],
-        work: [startSettling({ database, settlement, log }), startLedgerCheck({ store, registry, log }), processor],
+        handlers: [implement(PaymentsService, createHandlers({ database, operations }))],
+        background: [
+          processor,
+          startReconciliation({ database, operations, log }),
+          startLedgerCheck({ ledger: createLedger(database.db), registry, log }),
+        ],
       };
     },
   });
 
+/** Money: taken, given back, and accounted for. */
 export const payments = createPayments(openSimulatedProcessor);

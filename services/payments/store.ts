@@ -1,24 +1,17 @@
 import { createHash } from "node:crypto";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
-import { done } from "@parley/chassis/data/work.ts";
-import { createId } from "@parley/chassis/id.ts";
+import type { Claim, WorkColumns } from "@parley/chassis/data/work.ts";
 import type { PageQuery } from "@parley/chassis/rpc/page.ts";
-import {
-  Account,
-  type BalanceSchema,
-  DeclineReason,
-  type PaymentSchema,
-  PaymentState,
-} from "@parley/gen/parley/payments/v1/payments_pb.js";
+import { type Account, DeclineReason, type PaymentSchema, PaymentState } from "@parley/gen/parley/payments/v1/payments_pb.js";
 import { type ColumnType, type Generated, type GeneratedAlways, type Kysely, type Selectable, sql } from "kysely";
 import type { Operation, Progress, Refund } from "./payment.ts";
 import type { Money } from "./processor.ts";
 
 /** How long the service leaves it to its callers to ask again for an outcome that is not known, before it does so by itself. */
-const settleAfter = sql`interval '10 seconds'`;
+const reconcileAfter = sql`interval '10 seconds'`;
 
-type AccountName = keyof typeof Account;
+export type AccountName = Exclude<keyof typeof Account, "UNSPECIFIED">;
 
 export interface Tables {
   payment: PaymentTable;
@@ -27,7 +20,7 @@ export interface Tables {
   ledger_entry: { movement_id: string; account: AccountName; currency_code: string; amount: bigint };
 }
 
-interface PaymentTable {
+interface PaymentTable extends WorkColumns {
   payment_id: string;
   number: GeneratedAlways<bigint>;
   request_hash: string | null;
@@ -42,10 +35,6 @@ interface PaymentTable {
   decline_reason: ColumnType<keyof typeof DeclineReason | null, string | undefined, string>;
   refunded: Generated<bigint>;
   history: ColumnType<{ state: keyof typeof PaymentState; time: string }[], string, string>;
-  due_at: Date | null;
-  attempt: Generated<number>;
-  leased_until: Generated<Date | null>;
-  failures: Generated<number>;
 }
 
 /** What a payment is for. */
@@ -78,20 +67,10 @@ export interface Charge {
   readonly reason?: DeclineReason;
 }
 
-/** A payment whose ledger says something else than its state, in minor units. */
-export interface LedgerDifference {
-  readonly paymentId: string;
-  readonly state: string;
-  readonly expected: bigint;
-  readonly inLedger: bigint;
-}
-
-/** The payments and their ledger in the database, or in one of its transactions. */
+/** The payments in their database, or in one of its transactions. */
 export interface Store {
-  /** Adds a payment of which the processor is about to be asked; returns undefined where there is one of this id. */
-  insertAsked(request: PaymentRequest): Promise<StoredPayment | undefined>;
-  /** Adds a payment that is never to take money; returns undefined where there is one of this id. */
-  insertVoided(paymentId: string): Promise<StoredPayment | undefined>;
+  /** Adds a payment, without a request as a tombstone; returns undefined where there is one of this id. */
+  insert(paymentId: string, progress: Progress, request?: PaymentRequest): Promise<StoredPayment | undefined>;
   find(paymentId: string): Promise<StoredPayment | undefined>;
   /** Returns the payment, which changes for nobody else until the transaction ends. */
   lock(paymentId: string): Promise<StoredPayment | undefined>;
@@ -107,57 +86,43 @@ export interface Store {
   /** Adds to what was given back of a payment, which thereby comes to a state. */
   addRefunded(paymentId: string, amount: bigint, state: PaymentState): Promise<StoredPayment>;
   /** Ends the work on a payment, unless the processor is being asked. */
-  endWork(lease: { readonly key: string; readonly attempt: number }): Promise<void>;
-
-  /** Writes that money moved into one account and out of another. */
-  writeMovement(movement: {
-    readonly paymentId: string;
-    readonly refundId?: string;
-    readonly amount: Money;
-    readonly into: AccountName;
-    readonly outOf: AccountName;
-  }): Promise<void>;
-  listBalances(): Promise<MessageInitShape<typeof BalanceSchema>[]>;
-  /** Lists, at most 100, payments whose ledger does not say what they say. */
-  listLedgerDifferences(): Promise<LedgerDifference[]>;
+  endWork(lease: Claim): Promise<void>;
 }
 
 export function createStore(db: Kysely<Tables>): Store {
   const change = (state: string) => sql`jsonb_build_object('state', ${state}::text, 'time', now())`;
-  const historyOf = (state: string) => sql<string>`jsonb_build_array(${change(state)})`;
+  const dueAfter = (asked: Operation | undefined) => (asked === undefined ? null : sql<Date>`now() + ${reconcileAfter}`);
+  /** What is left of the columns of work: a refund may still be open. */
+  const doneOrDue = {
+    due_at: sql<Date | null>`CASE WHEN EXISTS (SELECT FROM refund WHERE refund.payment_id = payment.payment_id AND NOT is_done)
+      THEN now() + ${reconcileAfter} END`,
+    leased_until: null,
+    failures: 0,
+  };
   const withState = (state: PaymentState) => ({
     state: PaymentState[state],
     history: sql<string>`CASE state WHEN ${PaymentState[state]} THEN history ELSE history || ${change(PaymentState[state])} END`,
   });
 
   return {
-    async insertAsked(request) {
-      const { paymentId, orderId, customerId, amount, paymentToken } = request;
+    async insert(paymentId, { state, asked }, request) {
       const row = await db
         .insertInto("payment")
         .values({
           payment_id: paymentId,
-          request_hash: hashOf(request),
-          order_id: orderId,
-          customer_id: customerId,
-          amount: amount.minorUnits,
-          currency_code: amount.currencyCode,
-          payment_token: paymentToken,
-          state: "PENDING",
-          asked: "authorize",
-          history: historyOf("PENDING"),
-          due_at: sql`now() + ${settleAfter}`,
+          state: PaymentState[state],
+          asked: asked ?? null,
+          history: sql`jsonb_build_array(${change(PaymentState[state])})`,
+          due_at: dueAfter(asked),
+          ...(request && {
+            request_hash: hashOf(request),
+            order_id: request.orderId,
+            customer_id: request.customerId,
+            amount: request.amount.minorUnits,
+            currency_code: request.amount.currencyCode,
+            payment_token: request.paymentToken,
+          }),
         })
-        .onConflict((conflict) => conflict.column("payment_id").doNothing())
-        .returningAll()
-        .executeTakeFirst();
-      return row && paymentOf(row);
-    },
-
-    async insertVoided(paymentId) {
-      const row = await db
-        .insertInto("payment")
-        .values({ payment_id: paymentId, state: "VOIDED", history: historyOf("VOIDED") })
         .onConflict((conflict) => conflict.column("payment_id").doNothing())
         .returningAll()
         .executeTakeFirst();
@@ -188,7 +153,7 @@ export function createStore(db: Kysely<Tables>): Store {
         .set({
           ...withState(state),
           asked: asked ?? null,
-          ...(asked === undefined ? done : { due_at: sql`now() + ${settleAfter}` }),
+          ...(asked === undefined ? doneOrDue : { due_at: dueAfter(asked) }),
           // The token is kept no longer than it is needed.
           ...(charge && { charge_id: charge.chargeId, payment_token: null }),
           ...(charge?.reason !== undefined && { decline_reason: DeclineReason[charge.reason] }),
@@ -217,7 +182,7 @@ export function createStore(db: Kysely<Tables>): Store {
         .execute();
       await db
         .updateTable("payment")
-        .set({ due_at: sql`now() + ${settleAfter}` })
+        .set({ due_at: sql`now() + ${reconcileAfter}` })
         .where("payment_id", "=", paymentId)
         .execute();
     },
@@ -236,7 +201,7 @@ export function createStore(db: Kysely<Tables>): Store {
     async addRefunded(paymentId, amount, state) {
       const row = await db
         .updateTable("payment")
-        .set({ ...withState(state), refunded: sql`refunded + ${amount}`, ...done })
+        .set({ ...withState(state), refunded: sql`refunded + ${amount}`, ...doneOrDue })
         .where("payment_id", "=", paymentId)
         .returningAll()
         .executeTakeFirstOrThrow();
@@ -246,55 +211,11 @@ export function createStore(db: Kysely<Tables>): Store {
     async endWork({ key, attempt }) {
       await db
         .updateTable("payment")
-        .set(done)
+        .set(doneOrDue)
         .where("payment_id", "=", key)
         .where("attempt", "=", attempt)
         .where("asked", "is", null)
         .execute();
-    },
-
-    async writeMovement({ paymentId, refundId, amount: { currencyCode, minorUnits }, into, outOf }) {
-      const movementId = createId();
-      await db
-        .insertInto("ledger_movement")
-        .values({ movement_id: movementId, payment_id: paymentId, refund_id: refundId ?? null })
-        .execute();
-      const entries = [
-        { account: into, amount: minorUnits },
-        { account: outOf, amount: -minorUnits },
-      ];
-      await db
-        .insertInto("ledger_entry")
-        .values(entries.map(({ account, amount }) => ({ movement_id: movementId, account, currency_code: currencyCode, amount })))
-        .execute();
-    },
-
-    async listBalances() {
-      const rows = await db
-        .selectFrom("ledger_entry")
-        .select(["account", "currency_code", sql<bigint>`sum(amount)::int8`.as("minor_units")])
-        .groupBy(["account", "currency_code"])
-        .orderBy("currency_code")
-        .orderBy("account")
-        .execute();
-      return rows.map((row) => ({
-        account: Account[row.account],
-        amount: { currencyCode: row.currency_code, minorUnits: row.minor_units },
-      }));
-    },
-
-    async listLedgerDifferences() {
-      const { rows } = await sql<LedgerDifference>`
-        WITH in_ledger AS (
-          SELECT payment_id, currency_code, sum(amount) FILTER (WHERE account = 'PROCESSOR') AS held, sum(amount) AS sum
-          FROM ledger_movement JOIN ledger_entry USING (movement_id) GROUP BY payment_id, currency_code),
-        expected AS (
-          SELECT payment_id, currency_code, state,
-            CASE WHEN state IN ('CAPTURED', 'PARTIALLY_REFUNDED', 'REFUNDED') THEN amount - refunded ELSE 0 END AS held FROM payment)
-        SELECT payment_id AS "paymentId", state, coalesce(expected.held, 0)::int8 AS expected, coalesce(in_ledger.held, 0)::int8 AS "inLedger"
-        FROM expected FULL JOIN in_ledger USING (payment_id, currency_code)
-        WHERE coalesce(expected.held, 0) <> coalesce(in_ledger.held, 0) OR sum <> 0 LIMIT 100`.execute(db);
-      return rows;
     },
   };
 }

@@ -2,15 +2,23 @@ import { ReservationState } from "@parley/gen/parley/inventory/v1/inventory_pb.j
 import { OrderState } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { PaymentState } from "@parley/gen/parley/payments/v1/payments_pb.js";
 import { findChange } from "@parley/inventory/reservation.ts";
-import { after, type Compensation, first, isKept, type Outcome, type Step } from "@parley/orders/checkout.ts";
+import { type Compensation, first, isKept, nextAfter, type Outcome, type Step } from "@parley/orders/checkout.ts";
 import { type Decision, findNext, isOpen, isUndoing } from "@parley/orders/order.ts";
-import { decide, decideRefund, type Operation, type Progress, type Refund, settle } from "@parley/payments/payment.ts";
+import {
+  applyOutcome,
+  decide,
+  decideRefund,
+  type Operation,
+  type Progress,
+  type Refund,
+  type Outcome as Said,
+} from "@parley/payments/payment.ts";
 
 /** The decisions of the services, which a test may break to see why each is there. */
 export interface Rules {
   readonly findChange: typeof findChange;
   readonly decide: typeof decide;
-  readonly settle: typeof settle;
+  readonly applyOutcome: typeof applyOutcome;
   readonly decideRefund: typeof decideRefund;
   readonly findNext: typeof findNext;
   /** What a worker does whose call came to nothing: it gives up, and another attempt begins at the top; or it decides. */
@@ -18,7 +26,7 @@ export interface Rules {
 }
 
 /** Those of the services. */
-export const rules: Rules = { findChange, decide, settle, decideRefund, findNext, onUnknown: () => "give up" };
+export const rules: Rules = { findChange, decide, applyOutcome, decideRefund, findNext, onUnknown: () => "give up" };
 
 /** How much may go wrong with the one order. */
 export interface Bounds {
@@ -44,7 +52,7 @@ interface Call {
   readonly attempt: number;
   /** What the processor is asked for, or has said; undefined: the call has not begun. */
   readonly asked?: Operation | "refund";
-  readonly said?: Parameters<typeof settle>[1] | "refunded";
+  readonly said?: Said | "refunded";
 }
 
 /** A worker of the order: at a step, waiting for its answer, or having it. */
@@ -74,7 +82,8 @@ const mostWorkers = 3;
  * Explores every interleaving of the checkout of one order within the bounds, by the decision functions
  * that the services run: workers whose lease runs out and who go on late, calls that are lost, late
  * or cut off between two commits of the service called, a customer who cancels, a reservation that
- * expires, staff that ships, and payments that settles by itself.
+ * expires, staff that ships, and payments that settles by itself. Of refunds it knows the order's own
+ * alone, of all that is left.
  */
 export function explore(bounds: Bounds, broken: Partial<Rules> = {}): Exploration {
   const by: Rules = { ...rules, ...broken };
@@ -185,7 +194,7 @@ function* progressOf(state: State, call: Call, rest: readonly Call[], by: Rules)
   const answer = (outcome: Outcome | "unknown", change: Partial<State> = {}): readonly [string, State] => {
     const workers = state.workers.flatMap((worker): Worker[] => {
       if (!isWaitingFor(worker, call)) return [worker];
-      return outcome === "unknown" ? [] : [{ attempt: worker.attempt, at: after(call.at, outcome) }];
+      return outcome === "unknown" ? [] : [{ attempt: worker.attempt, at: nextAfter(call.at, outcome) }];
     });
     return [`${label} answers ${outcome}`, { ...state, ...change, workers, calls: rest }];
   };
@@ -226,7 +235,7 @@ function* paymentOf(
       yield [`${label}: the processor says ${said}`, { ...state, processor, calls: [...rest, { ...call, said }] }];
     return;
   }
-  const payment = call.said === undefined || call.said === "refunded" ? state.payment : by.settle(state.payment, call.said);
+  const payment = call.said === undefined || call.said === "refunded" ? state.payment : by.applyOutcome(state.payment, call.said);
   const step = by.decide(call.at, payment);
   const saved = { payment: step.save ?? payment };
   if ("ask" in step) {
@@ -253,7 +262,7 @@ function* refundOf(state: State, call: Call, rest: readonly Call[], answer: Answ
 }
 
 /** What a processor may say to a request, and its record then; a repeat gets the first answer. */
-function processorSays(operation: Operation, processor: Processor): { said: Parameters<typeof settle>[1]; processor: Processor }[] {
+function processorSays(operation: Operation, processor: Processor): { said: Said; processor: Processor }[] {
   if (operation === "authorize") {
     if (processor === "none") return (["authorized", "declined"] as const).map((said) => ({ said, processor: said }));
     return [{ said: processor === "declined" ? "declined" : "authorized", processor }];
@@ -291,7 +300,7 @@ function* moveOf(state: State, worker: Worker, replace: (next: Worker[]) => Work
     }
     case "confirm":
     case "reject":
-    case "undone": {
+    case "finish": {
       const to = by.findNext(at, order);
       // Where the write changes no row, the worker reads the row.
       const isWritten = attempt === state.attempt && to !== undefined;

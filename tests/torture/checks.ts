@@ -48,7 +48,7 @@ export type Check = (snapshot: Snapshot) => string[];
 
 const ends = ["CONFIRMED", "SHIPPED", "REJECTED", "CANCELLED"];
 
-export const checks: Readonly<Record<string, Check>> = {
+export const checks = {
   "every order that a client was told of exists, one for each request": ({ told, orders }) => {
     const known = new Map(orders.map((order) => [order.orderId, order]));
     const byRequest = Map.groupBy(orders, ({ customerId, requestId }) => `${customerId} ${requestId}`);
@@ -112,16 +112,32 @@ export const checks: Readonly<Record<string, Check>> = {
     ];
   },
 
+  "payments say what the processor says": ({ payments, charges }) => {
+    const byId = new Map(charges.map((charge) => [charge.chargeId, charge]));
+    return payments.flatMap(({ paymentId, state, chargeId }) => {
+      const charge = byId.get(chargeId ?? "");
+      const left = charge && charge.amount - charge.refunded;
+      const atProcessor =
+        charge?.state === "CAPTURED"
+          ? left === 0
+            ? "REFUNDED"
+            : left === charge.amount
+              ? "CAPTURED"
+              : "PARTIALLY_REFUNDED"
+          : charge?.state;
+      return state === (atProcessor ?? "VOIDED") ? [] : [`${paymentId} is ${state}, at the processor ${atProcessor}`];
+    });
+  },
+
   "the ledger balances, and agrees with the processor": ({ ledger, charges }) => {
-    const sums = Map.groupBy(ledger, ({ currencyCode }) => currencyCode);
     const sum = (amounts: readonly number[]): number => amounts.reduce((total, amount) => total + amount, 0);
-    const inLedger = sum(ledger.filter(({ account }) => account === "PROCESSOR").map(({ amount }) => amount));
     const taken = sum(charges.filter(({ state }) => state === "CAPTURED").map(({ amount, refunded }) => amount - refunded));
+    const inLedger = sum(ledger.filter(({ account }) => account === "PROCESSOR").map(({ amount }) => amount)); // the shop has one currency
+    const rests = [...Map.groupBy(ledger, ({ currencyCode }) => currencyCode)].map(
+      ([currency, entries]) => [currency, sum(entries.map(({ amount }) => amount))] as const,
+    );
     return [
-      ...[...sums].flatMap(([currency, entries]) => {
-        const rest = sum(entries.map(({ amount }) => amount));
-        return rest === 0 ? [] : [`the ledger in ${currency} adds up to ${rest}`];
-      }),
+      ...rests.flatMap(([currency, rest]) => (rest === 0 ? [] : [`the ledger in ${currency} adds up to ${rest}`])),
       ...(inLedger === taken ? [] : [`the ledger says ${inLedger}, the processor ${taken}`]),
     ];
   },
@@ -164,7 +180,7 @@ export const checks: Readonly<Record<string, Check>> = {
     cursors
       .filter(({ position, setAside }) => position !== events.length || setAside > 0)
       .map(({ consumer, position, setAside }) => `${consumer} is at ${position} of ${events.length}, with ${setAside} set aside`),
-};
+} satisfies Record<string, Check>;
 
 const eventOf: Readonly<Record<string, string>> = {
   PENDING: "OrderPlaced",

@@ -21,7 +21,7 @@ const pauseMs = [300, 1_800] as const;
 const frozenMs = [300, 7_000] as const;
 
 /** Kills and freezes processes of the suite, and cuts connections, one thing after the other, until the signal fires; then all runs again. */
-export async function harm(suite: Suite, { random, enough }: { random: Random; enough: AbortSignal }): Promise<Fault[]> {
+export async function injectFaults(suite: Suite, { random, enough }: { random: Random; enough: AbortSignal }): Promise<Fault[]> {
   const faults: Fault[] = [];
   const thawing: Promise<void>[] = [];
   // Those that take part in a checkout more often.
@@ -32,7 +32,7 @@ export async function harm(suite: Suite, { random, enough }: { random: Random; e
     const victim = random.pick(victims);
     const kind = random.pick<Fault["kind"]>(["kill", "kill", "freeze", "cut"]);
     const forMs = random.between(...frozenMs);
-    const pids = victim === "postgres" ? await postgresPids(suite) : some(await partPids(suite, victim), random);
+    const pids = victim === "postgres" ? await postgresPids(suite) : pickOne(await partPids(suite, victim), random);
     if (pids.length === 0) continue; // it is being started again
     faults.push({ victim, kind, atMs: performance.now() });
     if (kind === "cut") await cut(suite, victim);
@@ -44,7 +44,7 @@ export async function harm(suite: Suite, { random, enough }: { random: Random; e
 }
 
 /** One of the replicas. */
-function some(pids: readonly number[], random: Random): number[] {
+function pickOne(pids: readonly number[], random: Random): number[] {
   const [first, ...others] = pids;
   return first === undefined ? [] : [random.pick([first, ...others])];
 }

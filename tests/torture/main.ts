@@ -25,8 +25,8 @@ try {
   process.stdout.write(`orders      ${listOf(report.orders)}
 calls       ${report.calls}, of which ${report.failures} failed or were refused
 faults      ${listOf(report.faults)}
-recovery    ${report.recovery.median} ms in the median, ${report.recovery.max} ms at most, to the next order that was confirmed
-quiet       ${report.quiet} ms after the last fault
+recovery    ${report.recoveryMs.median} ms in the median, ${report.recoveryMs.max} ms at most, to the next order that was confirmed
+quiet       ${report.quietMs} ms after the last fault
 violations  ${report.violations.length}
 ${report.violations
   .slice(0, 50)

@@ -114,7 +114,12 @@ async function openShop() {
     return order!.orderId;
   }
 
-  async function run({ step, when, fault }: Case, customerId: string): Promise<void> {
+  async function run(one: Case, customerId: string): Promise<void> {
+    const port = free.shift()!;
+    await runAt(port, one, customerId).finally(() => free.push(port));
+  }
+
+  async function runAt(port: number, { step, when, fault }: Case, customerId: string): Promise<void> {
     const token = await signUserToken(dataDir, {
       subject: customerId,
       roles: ["customer"],
@@ -123,7 +128,6 @@ async function openShop() {
       seconds: 600,
     });
     const options = { headers: { authorization: `Bearer ${token}` } };
-    const port = free.shift()!;
     const child = await startOrders(port, port + 1, step, when);
     const isUndoing = compensations.some((compensation) => compensation === step);
     const stateOf = async (orderId: string): Promise<OrderState> => (await survivor.getOrder({ orderId }, options)).order!.state;
@@ -143,7 +147,7 @@ async function openShop() {
           .cancelOrder({ orderId }, options)
           .catch(() => {});
         const ended = eventually(async () => expect(await stateOf(orderId)).toBe(OrderState.CANCELLED)).then(() => undefined);
-        reached = await Promise.race([stopped, ended.catch(() => stopped)]);
+        reached = await Promise.race([stopped, ended]);
       }
     }
     const orderId = reached;
@@ -162,7 +166,6 @@ async function openShop() {
       child.send("stop");
       await exited;
     }
-    free.push(port);
   }
 
   return {

@@ -7,13 +7,13 @@ import { OrderState } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { type Suite, startSuite } from "../suite.ts";
 import { checks, type Quantities } from "./checks.ts";
 import { createJournal, shop } from "./customers.ts";
-import { type Fault, harm } from "./faults.ts";
+import { type Fault, injectFaults } from "./faults.ts";
 import { createRandom } from "./random.ts";
 import { query, takeSnapshot } from "./snapshot.ts";
 
 const customers = 32;
 /** How long after the last fault everything may take to come to its end. */
-const quietMs = 60_000;
+const patienceMs = 60_000;
 /** How many there are of each product: two are scarce. */
 const putIn: Quantities = {
   kite: 40,
@@ -26,7 +26,7 @@ const putIn: Quantities = {
   ),
 };
 
-/** What a run came to. Times are in milliseconds. */
+/** What a run came to. */
 export interface Report {
   readonly seed: number;
   readonly seconds: number;
@@ -37,9 +37,9 @@ export interface Report {
   /** By victim and kind. */
   readonly faults: Readonly<Record<string, number>>;
   /** From a fault to the first order placed after it that was confirmed. */
-  readonly recovery: { readonly median: number; readonly max: number };
+  readonly recoveryMs: { readonly median: number; readonly max: number };
   /** From the last fault to the moment when nothing was left to be done. */
-  readonly quiet: number;
+  readonly quietMs: number;
   readonly violations: readonly string[];
 }
 
@@ -76,13 +76,13 @@ export async function torture({ seconds, seed, script }: TortureOptions): Promis
         over: over.signal,
       }),
     );
-    const faults = await harm(suite, { random: createRandom(seed), enough });
+    const faults = await injectFaults(suite, { random: createRandom(seed), enough });
     const lastFaultMs = performance.now();
-    const giveUp = setTimeout(() => over.abort(new Error("a customer waited for too long")), quietMs);
+    const giveUp = setTimeout(() => over.abort(new Error("a customer waited for too long")), patienceMs);
     const outcomes = await Promise.allSettled(shopping);
     clearTimeout(giveUp);
-    const isQuiet = await waitForQuiet(suite, lastFaultMs + quietMs);
-    const quiet = Math.round(performance.now() - lastFaultMs);
+    const isQuiet = await waitForQuiet(suite, lastFaultMs + patienceMs);
+    const quietAtMs = performance.now();
     const snapshot = await takeSnapshot(suite.dataDir, { told: journal.told, putIn, carts: journal.carts });
     const counts = Object.entries(Object.groupBy(snapshot.orders, ({ state }) => state));
     return {
@@ -92,8 +92,8 @@ export async function torture({ seconds, seed, script }: TortureOptions): Promis
       calls: journal.calls,
       failures: journal.failures,
       faults: countFaults(faults),
-      recovery: recoveryOf(faults, journal.placed),
-      quiet,
+      recoveryMs: recoveryOf(faults, journal.placed),
+      quietMs: Math.round(quietAtMs - lastFaultMs),
       violations: [
         ...outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [`a customer gave up: ${outcome.reason}`] : [])),
         ...(isQuiet ? [] : ["it is not quiet a minute after the last fault"]),
@@ -120,19 +120,21 @@ async function fillStock(suite: Suite): Promise<void> {
     await inventory.setStock({ productId, onHand: BigInt(onHand) }, { headers: { authorization: `Bearer ${token}` } });
 }
 
-/** Waits until no order is open and all events were read; returns false where that takes too long. */
+/** Waits until nothing is left to be done and all events were read; returns false where that takes too long. */
 async function waitForQuiet({ dataDir }: Suite, untilMs: number): Promise<boolean> {
+  const tables = { orders: "customer_order", payments: "payment", notifications: "notification" };
   while (performance.now() < untilMs) {
     try {
-      const [orders] = await query<{ open: number; position: string }>(
-        dataDir,
-        "orders",
-        "SELECT count(*)::int AS open, (SELECT position FROM event_log_head) AS position FROM customer_order WHERE due_at IS NOT NULL",
+      const due = await Promise.all(
+        Object.entries(tables).map(([name, table]) =>
+          query<{ count: number }>(dataDir, name, `SELECT count(*)::int AS count FROM ${table} WHERE due_at IS NOT NULL`),
+        ),
       );
+      const [head] = await query<{ position: string }>(dataDir, "orders", "SELECT position FROM event_log_head");
       const cursors = await Promise.all(
         ["carts", "notifications"].map((name) => query<{ position: string }>(dataDir, name, "SELECT position FROM event_cursor")),
       );
-      if (orders?.open === 0 && cursors.flat().every(({ position }) => position === orders.position)) return true;
+      if (due.flat().every(({ count }) => count === 0) && cursors.flat().every(({ position }) => position === head?.position)) return true;
     } catch {} // Postgres is being started again
     await delay(100);
   }
@@ -147,7 +149,7 @@ function countFaults(faults: readonly Fault[]): Record<string, number> {
 function recoveryOf(
   faults: readonly Fault[],
   placed: readonly { readonly startedMs: number; readonly settledMs: number; readonly state: OrderState }[],
-): Report["recovery"] {
+): Report["recoveryMs"] {
   const confirmed = placed.filter(({ state }) => state === OrderState.CONFIRMED);
   const times = faults
     .flatMap(({ atMs }) => {

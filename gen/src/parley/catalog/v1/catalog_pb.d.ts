@@ -709,13 +709,6 @@ export enum ErrorReason {
   PRODUCT_NOT_FOUND = 1,
 
   /**
-   * The page token is not one that this list gave out. Begin with the first page.
-   *
-   * @generated from enum value: ERROR_REASON_INVALID_PAGE_TOKEN = 2;
-   */
-  INVALID_PAGE_TOKEN = 2,
-
-  /**
    * There is another product of this id. Choose another id.
    *
    * @generated from enum value: ERROR_REASON_PRODUCT_EXISTS = 3;

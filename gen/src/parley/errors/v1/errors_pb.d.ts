@@ -96,6 +96,13 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_TOO_MANY_CALLS = 10;
    */
   TOO_MANY_CALLS = 10,
+
+  /**
+   * The page token is not one that this list gave out. Begin without it.
+   *
+   * @generated from enum value: ERROR_REASON_INVALID_PAGE_TOKEN = 11;
+   */
+  INVALID_PAGE_TOKEN = 11,
 }
 
 /**

@@ -191,32 +191,6 @@ export enum NotificationState {
 export declare const NotificationStateSchema: GenEnum<NotificationState>;
 
 /**
- * Why a call of the notifications failed.
- *
- * @generated from enum parley.notifications.v1.ErrorReason
- */
-export enum ErrorReason {
-  /**
-   * Never sent.
-   *
-   * @generated from enum value: ERROR_REASON_UNSPECIFIED = 0;
-   */
-  UNSPECIFIED = 0,
-
-  /**
-   * The page token is not one of this list. Begin without it.
-   *
-   * @generated from enum value: ERROR_REASON_INVALID_PAGE_TOKEN = 1;
-   */
-  INVALID_PAGE_TOKEN = 1,
-}
-
-/**
- * Describes the enum parley.notifications.v1.ErrorReason.
- */
-export declare const ErrorReasonSchema: GenEnum<ErrorReason>;
-
-/**
  * E-mail about orders: one for each that is confirmed, rejected, cancelled or shipped.
  *
  * @generated from service parley.notifications.v1.NotificationsService

@@ -941,13 +941,6 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_ORDER_IS_SETTLED = 12;
    */
   ORDER_IS_SETTLED = 12,
-
-  /**
-   * The page token is not one of this list. Begin without it.
-   *
-   * @generated from enum value: ERROR_REASON_INVALID_PAGE_TOKEN = 13;
-   */
-  INVALID_PAGE_TOKEN = 13,
 }
 
 /**
@@ -965,8 +958,8 @@ export declare const ErrorReasonSchema: GenEnum<ErrorReason>;
  */
 export declare const OrdersService: GenService<{
   /**
-   * Orders what is in the caller's cart, and waits for up to 2 s, or 250 ms less than its deadline, until it is confirmed
-   * or rejected. An order that is still `PENDING` then goes on by itself: watch it. Out of stock and a card that is
+   * Orders what is in the caller's cart, and waits until it is confirmed or rejected: for 2 s, where the operator sets
+   * nothing else, and at most until 250 ms before the call's deadline. An order that is still `PENDING` then goes on by itself: watch it. Out of stock and a card that is
    * declined make a `REJECTED` order, not an error.
    *
    * Safe to repeat with the same `request_id`: it gets the order as it is by then, whatever the cart says, and never

@@ -172,8 +172,10 @@ export declare type AuthorizeRequest = Message<"parley.payments.v1.AuthorizeRequ
   amount?: Money | undefined;
 
   /**
-   * What the processor knows a card by: never a card's number. The simulated one knows `tok_approved`,
-   * `tok_declined` and others, which services/payments/simulated-processor.ts lists.
+   * What the processor knows a card by: never a card's number. The simulated one knows `tok_approved`; `tok_declined`,
+   * `tok_insufficient_funds`, `tok_expired_card`, `tok_lost_card`, `tok_stolen_card`, `tok_incorrect_cvc` and
+   * `tok_suspected_fraud`, which it declines; `tok_slow`, which takes 2 s; `tok_times_out`, whose first request of each
+   * kind is done and not answered; and `tok_fails_then_works`, which fails twice. It declines any other.
    *
    * @generated from field: string payment_token = 5;
    */
@@ -719,13 +721,6 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_REFUND_EXCEEDS_PAYMENT = 7;
    */
   REFUND_EXCEEDS_PAYMENT = 7,
-
-  /**
-   * The page token is not one of this list. Begin without it.
-   *
-   * @generated from enum value: ERROR_REASON_INVALID_PAGE_TOKEN = 8;
-   */
-  INVALID_PAGE_TOKEN = 8,
 }
 
 /**
@@ -745,7 +740,7 @@ export declare const ErrorReasonSchema: GenEnum<ErrorReason>;
  */
 export declare const PaymentsService: GenService<{
   /**
-   * Asks the processor to keep an amount for a payment, which is then `AUTHORIZED`.
+   * Asks the processor to keep an amount for a payment, which is then `AUTHORIZED`. Safe to repeat.
    *
    * Fails with `FAILED_PRECONDITION`, reason `PAYMENT_DECLINED`, where the processor declines, and reason
    * `PAYMENT_VOIDED` where the id was voided, before it was seen too; and with `ALREADY_EXISTS`, reason
@@ -759,7 +754,7 @@ export declare const PaymentsService: GenService<{
     output: typeof AuthorizeResponseSchema;
   },
   /**
-   * Takes the amount that is kept.
+   * Takes the amount that is kept. Safe to repeat.
    *
    * Fails with `NOT_FOUND`, reason `PAYMENT_NOT_FOUND`; and with `FAILED_PRECONDITION`, reasons `PAYMENT_DECLINED` and
    * `PAYMENT_VOIDED`, and `PAYMENT_NOT_AUTHORIZED` while that is not decided.
@@ -772,7 +767,7 @@ export declare const PaymentsService: GenService<{
     output: typeof CaptureResponseSchema;
   },
   /**
-   * Gives up what is kept. An id that was never seen is marked as voided, so that an `Authorize` that comes later is
+   * Gives up what is kept. Safe to repeat. An id that was never seen is marked as voided, so that an `Authorize` that comes later is
    * refused; a payment that was declined or refunded stays as it is. An `Authorize` under way is brought to its end first.
    *
    * Fails with `FAILED_PRECONDITION`, reason `PAYMENT_CAPTURED`, where the amount was taken: refund it.
@@ -785,7 +780,7 @@ export declare const PaymentsService: GenService<{
     output: typeof VoidResponseSchema;
   },
   /**
-   * Gives back what was taken, or a part of it; each `refund_id` once.
+   * Gives back what was taken, or a part of it; each `refund_id` once. Safe to repeat.
    *
    * Fails with `NOT_FOUND`, reason `PAYMENT_NOT_FOUND`; with `FAILED_PRECONDITION`, reason `REFUND_EXCEEDS_PAYMENT`,
    * where an amount is asked for of which less is left; and with `ALREADY_EXISTS`, reason `REQUEST_MISMATCH`, where the

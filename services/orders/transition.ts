@@ -8,7 +8,20 @@ import {
   OrderShippedSchema,
   OrderState,
 } from "@parley/gen/parley/orders/v1/orders_pb.js";
-import type { QueryExecutorProvider } from "kysely";
+import type { QueryExecutorProvider, Transaction } from "kysely";
+import { createStore, type Store, type Tables } from "./store.ts";
+
+/** Brings an order from one state to another, and announces it; returns undefined where that writes nothing. */
+export async function transition(
+  eventLog: EventLog,
+  tx: Transaction<Tables>,
+  orderId: string,
+  change: Parameters<Store["move"]>[1],
+): Promise<Order | undefined> {
+  const order = await createStore(tx).move(orderId, change);
+  if (order !== undefined) await announce(eventLog, tx, order);
+  return order;
+}
 
 /** Appends the event that an order has come to its state, if there is one, as the last statement of the transaction that brought it there. */
 export async function announce(eventLog: EventLog, tx: QueryExecutorProvider, order: Order): Promise<void> {

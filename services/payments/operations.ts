@@ -1,48 +1,49 @@
 import type { Database } from "@parley/chassis/data/database.ts";
-import { type Lease, startWork, type Worker } from "@parley/chassis/data/work.ts";
-import type { Logger } from "pino";
+import type { Transaction } from "kysely";
+import { createLedger } from "./ledger.ts";
 import {
+  type Answer,
+  applyOutcome,
   decide,
   decideRefund,
   type Operation,
   type Outcome,
   type Refund,
-  type RefundStep,
+  type RefundAnswer,
   refundedState,
   type Step,
-  settle,
   unseen,
 } from "./payment.ts";
 import type { Money, PaymentProcessor } from "./processor.ts";
-import { type Charge, createStore, type PaymentRequest, type Store, type StoredPayment, type Tables } from "./store.ts";
+import { type Charge, createStore, hashOf, type PaymentRequest, type Store, type StoredPayment, type Tables } from "./store.ts";
 
 /** What became of a call, and the payment as it is then; undefined: there is none. */
-export interface Settled<Answer> {
+export interface OperationResult<Answer> {
   readonly answer: Answer;
   readonly payment: StoredPayment | undefined;
 }
 
-/** Brings payments to where the processor says that they are. */
-export interface Settlement {
+/** What is done to payments, with the processor. */
+export interface Operations {
   /** Begins a payment, or goes on with it. Rejects where the outcome is not known; so do the others. */
-  authorize(request: PaymentRequest): Promise<Settled<Answer>>;
-  capture(paymentId: string): Promise<Settled<Answer>>;
-  void(paymentId: string): Promise<Settled<Answer>>;
+  authorize(request: PaymentRequest): Promise<OperationResult<Answer | "mismatch">>;
+  capture(paymentId: string): Promise<OperationResult<Answer>>;
+  void(paymentId: string): Promise<OperationResult<Answer>>;
   /** Refunds a payment; `requested` undefined: what is left of it. */
-  refund(paymentId: string, request: { readonly refundId: string; readonly requested: bigint | undefined }): Promise<Settled<RefundAnswer>>;
+  refund(
+    paymentId: string,
+    request: { readonly refundId: string; readonly requested: bigint | undefined },
+  ): Promise<OperationResult<RefundAnswer>>;
   /** Asks again for all whose outcome is not known. */
-  settleAll(paymentId: string): Promise<void>;
+  reconcile(paymentId: string): Promise<void>;
 }
-
-type Answer = Extract<Step, { answer: string }>["answer"];
-type RefundAnswer = Extract<RefundStep, { answer: string }>["answer"] | "not found";
 
 /**
  * Creates the way in which all operations go: what is to be asked is committed first, then the
  * processor is asked, under a key that is the payment's and the operation's, then its answer is
  * committed with its movement in the ledger. So whoever comes after a crash asks again.
  */
-export function createSettlement({
+export function createOperations({
   database,
   processor,
   processorTimeoutMs,
@@ -50,51 +51,52 @@ export function createSettlement({
   readonly database: Database<Tables>;
   readonly processor: PaymentProcessor;
   readonly processorTimeoutMs: number;
-}): Settlement {
-  async function perform(operation: Operation, paymentId: string): Promise<Settled<Answer>> {
-    return goOn(operation, await database.transaction(async (tx) => take(createStore(tx), operation, paymentId)));
+}): Operations {
+  async function perform(operation: Operation, paymentId: string): Promise<OperationResult<Answer>> {
+    return askUntilAnswered(operation, await database.transaction(async (tx) => decideAndSave(createStore(tx), operation, paymentId)));
   }
 
   /** Asks the processor, and saves what it says, until there is an answer. */
-  async function goOn(operation: Operation, taken: Taken): Promise<Settled<Answer>> {
-    let { step, payment } = taken;
+  async function askUntilAnswered(operation: Operation, decided: Decided): Promise<OperationResult<Answer>> {
+    let { step, payment } = decided;
     while ("ask" in step) {
       const asked = present(payment);
       const { paymentId } = asked.message;
       const said = await ask(step.ask, asked);
       ({ step, payment } = await database.transaction(async (tx) => {
-        const inTx = createStore(tx);
-        await record(inTx, present(await inTx.lock(paymentId)), said);
-        return take(inTx, operation, paymentId);
+        await record(tx, paymentId, said);
+        return decideAndSave(createStore(tx), operation, paymentId);
       }));
     }
     return { answer: step.answer, payment };
   }
 
   /** Decides what an operation does to a payment, and saves that. */
-  async function take(store: Store, operation: Operation, paymentId: string): Promise<Taken> {
+  async function decideAndSave(store: Store, operation: Operation, paymentId: string): Promise<Decided> {
     const payment = await store.lock(paymentId);
     const step = decide(operation, payment?.progress ?? unseen);
     if (step.save === undefined) return { step, payment };
     if (payment !== undefined) return { step, payment: isSame(payment, step.save) ? payment : await store.save(payment, step.save) };
-    const tombstone = await store.insertVoided(paymentId);
-    return tombstone === undefined ? take(store, operation, paymentId) : { step, payment: tombstone };
+    const tombstone = await store.insert(paymentId, step.save);
+    return tombstone === undefined ? decideAndSave(store, operation, paymentId) : { step, payment: tombstone };
   }
 
-  async function record(store: Store, payment: StoredPayment, { outcome, charge }: Said): Promise<void> {
-    const progress = settle(payment.progress, outcome);
+  async function record(tx: Transaction<Tables>, paymentId: string, { outcome, charge }: ProcessorAnswer): Promise<void> {
+    const store = createStore(tx);
+    const payment = present(await store.lock(paymentId));
+    const progress = applyOutcome(payment.progress, outcome);
     if (isSame(payment, progress)) return;
     await store.save(payment, progress, charge);
     if (outcome === "captured")
-      await store.writeMovement({
+      await createLedger(tx).write({
         paymentId: payment.message.paymentId,
         amount: present(payment.amount),
-        into: "PROCESSOR",
-        outOf: "SALES",
+        debit: "PROCESSOR",
+        credit: "SALES",
       });
   }
 
-  async function ask(operation: Operation, payment: StoredPayment): Promise<Said> {
+  async function ask(operation: Operation, payment: StoredPayment): Promise<ProcessorAnswer> {
     const request = { key: `${payment.message.paymentId}:${operation}`, signal: AbortSignal.timeout(processorTimeoutMs) };
     if (operation !== "authorize") return processor[operation]({ ...request, chargeId: present(payment.chargeId) });
     const { outcome, ...charge } = await processor.authorize({
@@ -105,7 +107,7 @@ export function createSettlement({
     return { outcome, charge };
   }
 
-  async function refund(paymentId: string, request: Parameters<Settlement["refund"]>[1]): Promise<Settled<RefundAnswer>> {
+  async function refund(paymentId: string, request: Parameters<Operations["refund"]>[1]): Promise<OperationResult<RefundAnswer>> {
     const { step, payment } = await database.transaction(async (tx) => {
       const inTx = createStore(tx);
       const locked = await inTx.lock(paymentId);
@@ -128,7 +130,7 @@ export function createSettlement({
       const inTx = createStore(tx);
       const locked = present(await inTx.lock(paymentId));
       if (!(await inTx.endRefund(paymentId, refundId))) return locked;
-      await inTx.writeMovement({ paymentId, refundId, amount, into: "REFUNDS", outOf: "PROCESSOR" });
+      await createLedger(tx).write({ paymentId, refundId, amount, debit: "REFUNDS", credit: "PROCESSOR" });
       const refunded = (locked.message.refunded?.minorUnits ?? 0n) + minorUnits;
       return inTx.addRefunded(paymentId, minorUnits, refundedState(present(locked.amount).minorUnits, refunded));
     });
@@ -136,14 +138,18 @@ export function createSettlement({
 
   return {
     async authorize(request) {
-      const payment = await createStore(database.db).insertAsked(request);
-      if (payment === undefined) return perform("authorize", request.paymentId);
-      return goOn("authorize", { step: decide("authorize", unseen), payment });
+      const store = createStore(database.db);
+      const step = decide("authorize", unseen);
+      const payment = step.save && (await store.insert(request.paymentId, step.save, request));
+      if (payment !== undefined) return askUntilAnswered("authorize", { step, payment });
+      const before = await store.find(request.paymentId);
+      if (before?.requestHash !== undefined && before.requestHash !== hashOf(request)) return { answer: "mismatch", payment: before };
+      return perform("authorize", request.paymentId);
     },
     capture: (paymentId) => perform("capture", paymentId),
     void: (paymentId) => perform("void", paymentId),
     refund,
-    async settleAll(paymentId) {
+    async reconcile(paymentId) {
       const store = createStore(database.db);
       const asked = (await store.find(paymentId))?.progress.asked;
       if (asked !== undefined) await perform(asked, paymentId);
@@ -153,35 +159,13 @@ export function createSettlement({
   };
 }
 
-/** Starts to ask again for what no caller asks for any more. */
-export function startSettling({
-  database,
-  settlement,
-  log,
-}: {
-  readonly database: Database<Tables>;
-  readonly settlement: Settlement;
-  readonly log: Logger;
-}): Worker {
-  return startWork({
-    database,
-    table: "payment",
-    key: "payment_id",
-    log,
-    async handle(lease: Lease) {
-      await settlement.settleAll(lease.key);
-      await createStore(database.db).endWork(lease);
-    },
-  });
-}
-
 /** What the processor has said. */
-interface Said {
+interface ProcessorAnswer {
   readonly outcome: Outcome;
   readonly charge?: Charge;
 }
 
-interface Taken {
+interface Decided {
   readonly step: Step;
   readonly payment: StoredPayment | undefined;
 }
