@@ -6,6 +6,8 @@ import { createStore, type Tables } from "./store.ts";
 
 /** The time that a mail server may take for each answer, in milliseconds. */
 const smtpTimeoutMs = 10_000;
+/** The time that all of them for one mail may take, in milliseconds. */
+const mailTimeoutMs = 30_000;
 
 /**
  * Starts to send what is to be sent, at least once, with a Message-ID that stays the same: so a mail
@@ -39,12 +41,18 @@ export function startDelivery({
     async handle(lease) {
       const notification = await store.findHeld(lease);
       if (notification === undefined) return;
-      const { notificationId, email, subject, body } = notification;
+      const { notificationId, email: address, subject, body: text } = notification;
+      const signal = AbortSignal.any([lease.signal, AbortSignal.timeout(mailTimeoutMs)]);
+      const mail = { from, to: { name: "", address }, subject, text, messageId: `<${notificationId}@parley>`, signal };
       try {
-        await transport.sendMail({ from, to: { name: "", address: email }, subject, text: body, messageId: `<${notificationId}@parley>` });
+        await transport.sendMail(mail);
       } catch (error) {
-        if (!isRefusal(error)) throw error;
-        log.warn({ notification_id: notificationId, code: error.responseCode }, "the mail server refuses a notification for good");
+        const { code, command, responseCode } = answerOf(error);
+        // Of this mail, not of us, such as a wrong password.
+        const isRefused = (command === "RCPT TO" || code === "EMESSAGE") && responseCode >= 500;
+        // Not the error itself: it tells the address.
+        if (!isRefused) throw new Error(`the mail server did not take a mail: ${code} ${command} ${responseCode}`);
+        log.warn({ notification_id: notificationId, command, code: responseCode }, "the mail server refuses a notification for good");
         return store.end(lease, "REFUSED");
       }
       await store.end(lease, "SENT");
@@ -52,9 +60,8 @@ export function startDelivery({
   });
 }
 
-/** Whether the server refuses this mail, by its recipient or its contents; what it says of us, such as a wrong password, passes. */
-function isRefusal(error: unknown): error is Error & { responseCode: number } {
-  if (!(error instanceof Error && "code" in error && "responseCode" in error)) return false;
-  const isOfMail = error.code === "EENVELOPE" || error.code === "EMESSAGE";
-  return isOfMail && typeof error.responseCode === "number" && error.responseCode >= 500;
+/** Returns what is known of why a mail was not taken. */
+function answerOf(error: unknown): { code: string; command: string; responseCode: number } {
+  const { code, command, responseCode }: { code?: unknown; command?: unknown; responseCode?: unknown } = Object(error);
+  return { code: String(code), command: String(command), responseCode: Number(responseCode ?? 0) };
 }

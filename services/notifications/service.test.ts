@@ -118,7 +118,7 @@ async function openMailServer(
         : callback(Object.assign(new Error("refused"), { responseCode: 535 })),
     onRcptTo({ address }, _session, callback) {
       const responseCode = answers.refuse?.(address);
-      callback(responseCode === undefined ? null : Object.assign(new Error("refused"), { responseCode }));
+      callback(responseCode === undefined ? null : Object.assign(new Error(`refused: ${address}`), { responseCode }));
     },
     onData(stream, { envelope }, callback) {
       let text = "";
@@ -208,9 +208,10 @@ test("mail that a server does not take for now is sent later, under the same id"
   let refusals = 2;
   const { url, mails } = await openMailServer({ refuse: () => (refusals-- > 0 ? 451 : undefined) });
   const events = eventsOf(["OrderConfirmed"]);
-  const { consume, list } = await openNotifications(events, url);
+  const { consume, list, logs } = await openNotifications(events, url);
   await consume();
   await eventually(async () => expect((await list())[0]?.state).toBe(State.SENT));
+  expect(JSON.stringify(logs)).not.toContain("alice@example.org"); // which the server's answer tells
   expect(mails).toHaveLength(1);
   expect(mails[0]!.text).toContain(`<${events[0]!.eventId}@parley>`);
 });

@@ -562,6 +562,21 @@ test("who watches an order sees it now, and then each change until the last, of 
   expect(again).toEqual(["SHIPPED"]);
 });
 
+test("an id in capitals is the same id", async () => {
+  const { client, alice, staff, place, request, get, count } = await openOrders();
+  const given = request();
+  const { orderId } = await place(given);
+  expect((await place({ ...given, requestId: given.requestId.toUpperCase() })).orderId).toBe(orderId);
+  expect(await count()).toBe(1);
+  const states: string[] = [];
+  for await (const { order } of client.watchOrder({ orderId: orderId.toUpperCase() }, alice)) {
+    states.push(State[order!.state]);
+    if (order!.state === State.CONFIRMED) await client.markShipped({ orderId: orderId.toUpperCase() }, staff);
+  }
+  expect(states).toEqual(["CONFIRMED", "SHIPPED"]);
+  expect((await get(orderId)).state).toBe(State.SHIPPED);
+});
+
 test("orders that do not get done are listed for staff by age and attempts, and tried at once when they are told to", async () => {
   const { client, staff, place, world, get, saga, database } = await openOrders({ waitMs: 1 });
   world.steps.authorize = unavailable;

@@ -34,7 +34,7 @@ export interface Ledger {
 export function createLedger(db: Kysely<Tables>): Ledger {
   return {
     async write({ paymentId, refundId, amount: { currencyCode, minorUnits }, debit, credit }) {
-      const movement = { movement_id: createId(), payment_id: paymentId, refund_id: refundId ?? null };
+      const movement = { movement_id: createId(), payment_id: paymentId, refund_id: refundId ?? null, currency_code: currencyCode };
       await db.insertInto("ledger_movement").values(movement).execute();
       const entry = (account: AccountName, amount: bigint) => ({
         movement_id: movement.movement_id,
@@ -66,7 +66,7 @@ export function createLedger(db: Kysely<Tables>): Ledger {
       const { rows } = await sql<LedgerDifference>`
         WITH in_ledger AS (
           SELECT payment_id, currency_code, sum(amount) FILTER (WHERE account = 'PROCESSOR') AS held, sum(amount) AS sum
-          FROM ledger_movement JOIN ledger_entry USING (movement_id) GROUP BY payment_id, currency_code),
+          FROM ledger_movement JOIN ledger_entry USING (movement_id, currency_code) GROUP BY payment_id, currency_code),
         expected AS (
           SELECT payment_id, currency_code, state,
             CASE WHEN state IN ('CAPTURED', 'PARTIALLY_REFUNDED', 'REFUNDED') THEN amount - refunded ELSE 0 END AS held FROM payment)

@@ -177,6 +177,15 @@ test("a refund in another currency, or of what was never taken, is refused; of w
   expect((await refund(paymentId)).state).toBe(State.AUTHORIZED);
 });
 
+test("a refund whose id is repeated in capitals is the same refund", async () => {
+  const { captured, refund, atProcessor } = await openPayments();
+  const { paymentId } = await captured();
+  const refundId = "abcdef01-5f7e-4cc1-8a62-3f0a0c5f9d11";
+  await refund(paymentId, 300n, refundId);
+  expect(await refund(paymentId.toUpperCase(), 300n, refundId.toUpperCase())).toMatchObject({ refunded: eur(300n) });
+  expect(await atProcessor()).toEqual({ CAPTURED: { count: 1, left: 700 } });
+});
+
 test("refunds at once never give back more than was taken", async () => {
   const { client, service, captured, refund, atProcessor } = await openPayments();
   const { paymentId } = await captured();
@@ -325,7 +334,7 @@ test("the database refuses a movement that does not balance, and any change of t
       const movement = randomUUID();
       const refundId = randomUUID();
       await sql`INSERT INTO refund (payment_id, refund_id, amount) VALUES (${paymentId}, ${refundId}, 1)`.execute(tx);
-      await sql`INSERT INTO ledger_movement (movement_id, payment_id, refund_id) VALUES (${movement}, ${paymentId}, ${refundId})`.execute(
+      await sql`INSERT INTO ledger_movement (movement_id, payment_id, refund_id, currency_code) VALUES (${movement}, ${paymentId}, ${refundId}, 'EUR')`.execute(
         tx,
       );
       for (const [index, amount] of amounts.entries())
@@ -336,6 +345,12 @@ test("the database refuses a movement that does not balance, and any change of t
   await expect(write([5])).rejects.toThrow("is not balanced");
   await expect(write([5, -4])).rejects.toThrow("is not balanced");
   await write([5, -3, -2]);
+  // Nor is anything added to a movement later, in another currency or account.
+  const { movement_id: movementId } = await db.selectFrom("ledger_movement").select("movement_id").executeTakeFirstOrThrow();
+  const later = (account: string, currency: string, amount: number) =>
+    sql`INSERT INTO ledger_entry VALUES (${movementId}, ${account}, ${currency}, ${amount})`.execute(db);
+  await expect(later("REFUNDS", "USD", 1)).rejects.toThrow();
+  await expect(later("REFUNDS", "EUR", 1)).rejects.toThrow("is not balanced");
   for (const statement of [
     "UPDATE ledger_entry SET amount = 1",
     "DELETE FROM ledger_entry",

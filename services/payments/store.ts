@@ -16,7 +16,7 @@ export type AccountName = Exclude<keyof typeof Account, "UNSPECIFIED">;
 export interface Tables {
   payment: PaymentTable;
   refund: { payment_id: string; refund_id: string; requested: bigint | null; amount: bigint; is_done: boolean };
-  ledger_movement: { movement_id: string; payment_id: string; refund_id: string | null };
+  ledger_movement: { movement_id: string; payment_id: string; refund_id: string | null; currency_code: string };
   ledger_entry: { movement_id: string; account: AccountName; currency_code: string; amount: bigint };
 }
 

@@ -3,6 +3,7 @@ import { pathToString } from "@bufbuild/protobuf/reflect";
 import { createValidator } from "@bufbuild/protovalidate";
 import type { Interceptor } from "@connectrpc/connect";
 import { invalidRequest } from "../errors.ts";
+import { lowerUuids } from "./uuids.ts";
 
 /** Above this size, in bytes, only the first violation is looked for: a large message may hold millions. */
 const maxBytesForAll = 16 * 1024;
@@ -11,7 +12,7 @@ const maxBytesForAll = 16 * 1024;
 const validator = createValidator({ failFast: true });
 const validatorForAll = createValidator();
 
-/** Checks every message that comes in against the `buf.validate` rules of its contract, before the handler sees it. */
+/** Checks every message that comes in against the `buf.validate` rules of its contract, before the handler sees it, with UUIDs in lower case. */
 export const validation: Interceptor = (next) => async (req) => {
   if (req.stream) return next({ ...req, message: validated(req.method.input, req.message) });
   assertValid(req.method.input, req.message);
@@ -32,7 +33,10 @@ async function* validated<T extends Message>(schema: DescMessage, messages: Asyn
 
 function assertValid(schema: DescMessage, message: Message): void {
   const { kind, error, violations: [first] = [] } = validator.validate(schema, message);
-  if (kind === "valid") return;
+  if (kind === "valid") {
+    lowerUuids(schema, message);
+    return;
+  }
   if (first === undefined) throw error;
   const isSmall = toBinary(schema, message).length <= maxBytesForAll;
   const violations = (isSmall && validatorForAll.validate(schema, message).violations) || [first];

@@ -7,21 +7,24 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     movement_id uuid PRIMARY KEY,
     payment_id uuid NOT NULL REFERENCES payment,
     refund_id uuid,
+    currency_code text NOT NULL,
     time timestamptz NOT NULL DEFAULT now(),
     UNIQUE NULLS NOT DISTINCT (payment_id, refund_id),
+    UNIQUE (movement_id, currency_code),
     FOREIGN KEY (payment_id, refund_id) REFERENCES refund
   )`.execute(db);
   await sql`CREATE TABLE ledger_entry (
-    movement_id uuid NOT NULL REFERENCES ledger_movement,
+    movement_id uuid NOT NULL,
     account text NOT NULL CHECK (account IN ('PROCESSOR', 'SALES', 'REFUNDS')),
     currency_code text NOT NULL,
     amount int8 NOT NULL CHECK (amount <> 0),
-    PRIMARY KEY (movement_id, account, currency_code)
+    PRIMARY KEY (movement_id, account),
+    FOREIGN KEY (movement_id, currency_code) REFERENCES ledger_movement (movement_id, currency_code)
   )`.execute(db);
   await sql`CREATE FUNCTION ledger_is_balanced() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
       IF NOT EXISTS (SELECT FROM ledger_entry WHERE movement_id = NEW.movement_id)
-        OR EXISTS (SELECT FROM ledger_entry WHERE movement_id = NEW.movement_id GROUP BY currency_code HAVING sum(amount) <> 0) THEN
+        OR (SELECT sum(amount) FROM ledger_entry WHERE movement_id = NEW.movement_id) <> 0 THEN
         RAISE EXCEPTION 'movement % is not balanced', NEW.movement_id USING ERRCODE = 'check_violation';
       END IF;
       RETURN NULL;
