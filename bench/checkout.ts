@@ -15,10 +15,10 @@ import { services } from "../services/all.ts";
 import { type Suite, startSuite } from "../tests/suite.ts";
 
 const customers = 32;
-const namesEach = 8;
 const rounds = 1;
-const warmUpMs = 4_000;
-const roundMs = 10_000;
+/** Orders of a round, and how many of them come before what is measured. */
+const ordersEach = 1_024;
+const warmUps = 256;
 /** Connections that commit at once, to see what the disk takes. */
 const committers = 16;
 const productIds = ["marble-run", "chess-set", "desk-lamp", "camp-stove", "chili-oil", "bird-feeder", "wool-blanket", "rain-jacket"];
@@ -52,11 +52,15 @@ async function measure(args: readonly string[]): Promise<Round> {
   const suite = await startSuite({ args, env: { PARLEY_LOG_LEVEL: "warn" } });
   try {
     await fillStock(suite);
-    const shoppers = await Promise.all(Array.from({ length: customers }, (_, index) => openShopper(suite, `customer-${index}`)));
-    await run(shoppers, warmUpMs);
+    const shoppers: (() => Promise<number>)[] = [];
+    for (let index = 0; index < ordersEach; index += customers) {
+      const some = Array.from({ length: customers }, (_, offset) => openShopper(suite, `customer-${index + offset}`));
+      shoppers.push(...(await Promise.all(some)));
+    }
+    await run(shoppers.splice(0, warmUps));
     const before = { commits: await commitsOf(suite), calls: await callsOf(suite, args.length > 0) };
     const startedMs = performance.now();
-    const times = (await run(shoppers, roundMs)).toSorted((a, b) => a - b);
+    const times = (await run(shoppers)).toSorted((a, b) => a - b);
     const seconds = (performance.now() - startedMs) / 1_000;
     await delay(1_000); // until the consumers have read all
     const after = { commits: await commitsOf(suite), calls: await callsOf(suite, args.length > 0) };
@@ -64,7 +68,7 @@ async function measure(args: readonly string[]): Promise<Round> {
       ordersPerSecond: times.length / seconds,
       p50Ms: times[Math.floor(times.length * 0.5)] ?? 0,
       p99Ms: times[Math.floor(times.length * 0.99)] ?? 0,
-      commits: (after.commits - before.commits) / times.length - 1, // less that which fills the cart
+      commits: (after.commits - before.commits) / times.length,
       calls: (after.calls - before.calls) / times.length,
       durableCommits: await durableCommits(suite),
     };
@@ -73,39 +77,36 @@ async function measure(args: readonly string[]): Promise<Round> {
   }
 }
 
-/** Orders one after the other in each customer's name; returns how long each took, from the call to its answer, in milliseconds. */
-async function run(shoppers: readonly (() => Promise<number>)[], forMs: number): Promise<number[]> {
-  const untilMs = performance.now() + forMs;
-  const times = await Promise.all(
-    shoppers.map(async (order) => {
-      const taken: number[] = [];
-      while (performance.now() < untilMs) taken.push(await order());
-      return taken;
+/** Lets all order, so many at once; returns how long each took, from the call to its answer, in milliseconds. */
+async function run(shoppers: (() => Promise<number>)[]): Promise<number[]> {
+  const waiting = [...shoppers];
+  const times: number[] = [];
+  await Promise.all(
+    Array.from({ length: customers }, async () => {
+      for (let order = waiting.shift(); order !== undefined; order = waiting.shift()) times.push(await order());
     }),
   );
-  return times.flat();
+  return times;
 }
 
-/** One customer at a time, under names that take turns: until a name is used again, its cart has been emptied. */
-async function openShopper(suite: Suite, name: string): Promise<() => Promise<number>> {
+/** A customer who orders once: their cart is filled beforehand, and the order is what is measured. */
+async function openShopper(suite: Suite, customerId: string): Promise<() => Promise<number>> {
   const transport = createConnectTransport({ baseUrl: suite.gatewayUrl });
   const carts = createClient(CartsService, transport);
   const orders = createClient(OrdersService, transport);
-  const names = await Promise.all(Array.from({ length: namesEach }, (_, index) => optionsFor(suite, `${name}-${index}`, "customer")));
+  const options = await optionsFor(suite, customerId, "customer");
+  const productId = productIds[Math.floor(Math.random() * productIds.length)] ?? "";
+  const { cart } = await carts.addItem({ productId, quantity: 1, requestId: randomUUID() }, options);
+  if (cart?.total === undefined) throw new Error("the cart is empty");
   const shippingAddress = { name: "A", street: "B 1", postalCode: "1", city: "C", countryCode: "DE", email: "a@example.org" };
+  const request = {
+    requestId: randomUUID(),
+    cartEtag: cart.etag,
+    shippingAddress,
+    paymentToken: "tok_approved",
+    expectedTotal: cart.total,
+  };
   return async () => {
-    const [options = {}] = names;
-    names.push(...names.splice(0, 1));
-    const productId = productIds[Math.floor(Math.random() * productIds.length)] ?? "";
-    const { cart } = await carts.addItem({ productId, quantity: 1, requestId: randomUUID() }, options);
-    if (cart?.total === undefined) throw new Error("the cart is empty");
-    const request = {
-      requestId: randomUUID(),
-      cartEtag: cart.etag,
-      shippingAddress,
-      paymentToken: "tok_approved",
-      expectedTotal: cart.total,
-    };
     const startedMs = performance.now();
     let { order } = await orders.placeOrder(request, options);
     // One that takes longer than PlaceOrder waits.

@@ -21,7 +21,9 @@ const defaultPollMs = 1_000;
 /** Time to connect, and to close. */
 const connectMs = 5_000;
 /** The least time between two notifications of other replicas: those of commits in between are one. */
-const notifyMs = 5;
+const notifyMs = 50;
+/** How long a reader that was woken waits for more, so that it reads several events at once. */
+const gatherMs = 10;
 const channel = "event_log";
 
 const fail = createFail(ErrorReasonSchema);
@@ -137,6 +139,7 @@ export function openEventLog(
           if (events.length > 0) continue;
           if (!follow || signal.aborted || closed.signal.aborted) return;
           await more;
+          await delay(gatherMs);
         }
       },
     },

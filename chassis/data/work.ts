@@ -38,10 +38,10 @@ export interface WorkOptions {
   readonly log: Logger;
   /**
    * Does the work. It ends the row's work by setting `due_at` to NULL, or moves it, in the
-   * transaction of its last effect and `WHERE attempt = lease.attempt`. Where it throws, the row
-   * is tried again later.
+   * transaction of its last effect and `WHERE attempt = lease.attempt`, and may resolve to `done`
+   * where it has: then no lease is given back. Where it throws, the row is tried again later.
    */
-  readonly handle: (lease: Lease) => Promise<void>;
+  readonly handle: (lease: Lease) => Promise<unknown>;
 }
 
 /** The claim of a row, by which writes for it are fenced. */
@@ -132,8 +132,9 @@ export function startWork(options: WorkOptions): Worker {
     void renew(held, lost, ended.signal);
     const signal = AbortSignal.any([lost.signal, stopped.signal]);
     let change = sql`leased_until = NULL, failures = 0`;
+    let isDone = false;
     try {
-      await handle({ key: held.key, attempt: held.attempt, signal });
+      isDone = (await handle({ key: held.key, attempt: held.attempt, signal })) === "done";
     } catch (error) {
       change = sql`leased_until = NULL`;
       if (!signal.aborted) {
@@ -143,7 +144,7 @@ export function startWork(options: WorkOptions): Worker {
       }
     }
     ended.abort();
-    await giveBack(held, change);
+    if (!isDone) await giveBack(held, change);
   }
 
   /** Where it fails, the lease runs out. */

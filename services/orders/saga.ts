@@ -43,11 +43,12 @@ export interface SagaOptions {
 export function startSaga(options: SagaOptions): Worker {
   const { database, eventLog, watch, perform, timeoutMs, log, leaseMs, hook } = options;
 
-  async function work(lease: Lease): Promise<void> {
+  async function work(lease: Lease): Promise<"done" | undefined> {
     for (;;) {
       const order = await createStore(database.db).findHeld(lease, timeoutMs);
-      if (order === undefined || !isOpen(order.state)) return;
-      await decide(order, lease, await runSteps(order, lease));
+      if (order === undefined || !isOpen(order.state)) return undefined;
+      const changed = await decide(order, lease, await runSteps(order, lease));
+      if (changed !== undefined && !isOpen(changed.state)) return "done";
     }
   }
 
@@ -82,6 +83,7 @@ export function startSaga(options: SagaOptions): Worker {
     const change = { from: order.state, to, attempt, ...(reason !== undefined && { reason }) };
     const changed = await database.transaction((tx) => transition(eventLog, tx, order.orderId, change));
     if (changed !== undefined) watch.changed(changed);
+    return changed;
   }
 
   return startWork({

@@ -53,7 +53,11 @@ export function createOperations({
   readonly processorTimeoutMs: number;
 }): Operations {
   async function perform(operation: Operation, paymentId: string): Promise<OperationResult<Answer>> {
-    return askUntilAnswered(operation, await database.transaction(async (tx) => decideAndSave(createStore(tx), operation, paymentId)));
+    const decided = await database.transaction(async (tx) => {
+      const store = createStore(tx);
+      return decideAndSave(store, operation, paymentId, await store.lock(paymentId));
+    });
+    return askUntilAnswered(operation, decided);
   }
 
   /** Asks the processor, and saves what it says, until there is an answer. */
@@ -64,29 +68,33 @@ export function createOperations({
       const { paymentId } = asked.message;
       const said = await ask(step.ask, asked);
       ({ step, payment } = await database.transaction(async (tx) => {
-        await record(tx, paymentId, said);
-        return decideAndSave(createStore(tx), operation, paymentId);
+        const recorded = await record(tx, present(await createStore(tx).lock(paymentId)), said);
+        return decideAndSave(createStore(tx), operation, paymentId, recorded);
       }));
     }
     return { answer: step.answer, payment };
   }
 
-  /** Decides what an operation does to a payment, and saves that. */
-  async function decideAndSave(store: Store, operation: Operation, paymentId: string): Promise<Decided> {
-    const payment = await store.lock(paymentId);
+  /** Decides what an operation does to a payment, which is locked, and saves that. */
+  async function decideAndSave(
+    store: Store,
+    operation: Operation,
+    paymentId: string,
+    payment: StoredPayment | undefined,
+  ): Promise<Decided> {
     const step = decide(operation, payment?.progress ?? unseen);
     if (step.save === undefined) return { step, payment };
     if (payment !== undefined) return { step, payment: isSame(payment, step.save) ? payment : await store.save(payment, step.save) };
     const tombstone = await store.insert(paymentId, step.save);
-    return tombstone === undefined ? decideAndSave(store, operation, paymentId) : { step, payment: tombstone };
+    if (tombstone !== undefined) return { step, payment: tombstone };
+    return decideAndSave(store, operation, paymentId, await store.lock(paymentId)); // it came to be meanwhile
   }
 
-  async function record(tx: Transaction<Tables>, paymentId: string, { outcome, charge }: ProcessorAnswer): Promise<void> {
-    const store = createStore(tx);
-    const payment = present(await store.lock(paymentId));
+  /** Saves what the processor said of a payment, which is locked, with its movement in the ledger; returns it as it is then. */
+  async function record(tx: Transaction<Tables>, payment: StoredPayment, { outcome, charge }: ProcessorAnswer): Promise<StoredPayment> {
     const progress = applyOutcome(payment.progress, outcome);
-    if (isSame(payment, progress)) return;
-    await store.save(payment, progress, charge);
+    if (isSame(payment, progress)) return payment;
+    const saved = await createStore(tx).save(payment, progress, charge);
     if (outcome === "captured")
       await createLedger(tx).write({
         paymentId: payment.message.paymentId,
@@ -94,6 +102,7 @@ export function createOperations({
         debit: "PROCESSOR",
         credit: "SALES",
       });
+    return saved;
   }
 
   async function ask(operation: Operation, payment: StoredPayment): Promise<ProcessorAnswer> {
