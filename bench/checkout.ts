@@ -1,7 +1,10 @@
 // Prints orders a second, and the time from PlaceOrder to CONFIRMED, through the gateway with 32
 // customers, in one process and split, in turns; commits and rpcs of an order; and beside it the
 // durable commits that the same Postgres takes.
+import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
@@ -15,7 +18,7 @@ import { services } from "../services/all.ts";
 import { type Suite, startSuite } from "../tests/suite.ts";
 
 const customers = 32;
-const rounds = 1;
+const rounds = 3;
 /** Orders of a round, and how many of them come before what is measured. */
 const ordersEach = 1_024;
 const warmUps = 256;
@@ -30,6 +33,10 @@ interface Round {
   readonly commits: number;
   readonly calls: number;
   readonly durableCommits: number;
+  /** CPU time of an order, in milliseconds, by who takes it. */
+  readonly servicesMs: number;
+  readonly postgresMs: number;
+  readonly customersMs: number;
 }
 
 const results: Record<string, Round[]> = { "one process": [], split: [] };
@@ -43,6 +50,9 @@ for (const [name, some] of Object.entries(results)) {
       digits,
     );
   console.log(`${name}: ${of("ordersPerSecond")} orders a second, PlaceOrder to CONFIRMED p50 ${of("p50Ms")} ms, p99 ${of("p99Ms")} ms`);
+  console.log(
+    `  CPU of an order: services ${of("servicesMs", 1)} ms, Postgres ${of("postgresMs", 1)} ms, customers ${of("customersMs", 1)} ms`,
+  );
   console.log(
     `  an order: ${of("commits", 1)} commits, ${of("calls", 1)} rpcs; the same Postgres alone: ${of("durableCommits")} commits a second`,
   );
@@ -58,18 +68,24 @@ async function measure(args: readonly string[]): Promise<Round> {
       shoppers.push(...(await Promise.all(some)));
     }
     await run(shoppers.splice(0, warmUps));
-    const before = { commits: await commitsOf(suite), calls: await callsOf(suite, args.length > 0) };
+    const isSplit = args.length > 0;
+    const before = { commits: await commitsOf(suite), ...(await metricsOf(suite, isSplit)), postgresMs: postgresCpuMs(suite) };
+    const own = process.cpuUsage();
     const startedMs = performance.now();
     const times = (await run(shoppers)).toSorted((a, b) => a - b);
     const seconds = (performance.now() - startedMs) / 1_000;
+    const { user, system } = process.cpuUsage(own);
     await delay(1_000); // until the consumers have read all
-    const after = { commits: await commitsOf(suite), calls: await callsOf(suite, args.length > 0) };
+    const after = { commits: await commitsOf(suite), ...(await metricsOf(suite, isSplit)), postgresMs: postgresCpuMs(suite) };
     return {
       ordersPerSecond: times.length / seconds,
       p50Ms: times[Math.floor(times.length * 0.5)] ?? 0,
       p99Ms: times[Math.floor(times.length * 0.99)] ?? 0,
       commits: (after.commits - before.commits) / times.length,
       calls: (after.calls - before.calls) / times.length,
+      servicesMs: (after.servicesMs - before.servicesMs) / times.length,
+      postgresMs: (after.postgresMs - before.postgresMs) / times.length,
+      customersMs: (user + system) / 1_000 / times.length,
       durableCommits: await durableCommits(suite),
     };
   } finally {
@@ -139,13 +155,28 @@ async function commitsOf(suite: Suite): Promise<number> {
   return Number(rows[0]?.next);
 }
 
-/** Calls that all services have answered, health checks and event logs aside. */
-async function callsOf(suite: Suite, isSplit: boolean): Promise<number> {
+/** Calls that all services have answered, event logs aside, and the CPU time of services and gateway, in milliseconds. */
+async function metricsOf(suite: Suite, isSplit: boolean): Promise<{ calls: number; servicesMs: number }> {
   const first = Number(new URL(suite.adminUrl).port);
-  const ports = Array.from({ length: isSplit ? Object.keys(services).length : 1 }, (_, index) => first + index);
+  const ports = Array.from({ length: isSplit ? Object.keys(services).length + 1 : 1 }, (_, index) => first + index);
   const texts = await Promise.all(ports.map(async (port) => (await fetch(`http://127.0.0.1:${port}/metrics`)).text()));
   const counts = texts.flatMap((text) => [...text.matchAll(/^grpc_server_handled_total\{grpc_service="parley\.(?!events)[^}]*\} (\d+)/gm)]);
-  return counts.reduce((sum, [, count]) => sum + Number(count), 0);
+  const seconds = texts.map((text) => Number(/^process_cpu_seconds_total ([\d.]+)/m.exec(text)?.[1]));
+  return {
+    calls: counts.reduce((sum, [, count]) => sum + Number(count), 0),
+    servicesMs: seconds.reduce((sum, one) => sum + one * 1_000, 0),
+  };
+}
+
+/** The CPU time of the server and its sessions, in milliseconds, by Linux's proc(5): ticks of 10 ms. */
+function postgresCpuMs({ dataDir }: Suite): number {
+  const postmaster = readFileSync(join(dataDir, "postgres/data/postmaster.pid"), "utf8").split("\n")[0] ?? "";
+  const children = execFileSync("ps", ["-o", "pid=", "--ppid", postmaster], { encoding: "utf8" }).trim().split(/\s+/);
+  const ticks = [postmaster, ...children].map((pid) => {
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+    return Number(fields[11]) + Number(fields[12]);
+  });
+  return ticks.reduce((sum, one) => sum + one * 10, 0);
 }
 
 /** What the disk takes: single-row inserts, each its own commit. */

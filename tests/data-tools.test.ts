@@ -76,6 +76,7 @@ test("products are added for scale, tokens are signed, and events looked after, 
   expect((await tool("events.ts", "trim", "catalog", "--older-than", "1ms")).out).toBe("events are deleted up to position 89\n");
   expect((await tool("events.ts", "list", "catalog")).errors).toBe("catalog consumes no events\n");
   expect((await tool("events.ts", "trim", "inventory", "--older-than", "1h")).errors).toBe("inventory has no event log\n");
+  expect(await tool("ledger.ts")).toEqual({ code: 0, out: "the ledger agrees with all payments\n", errors: "" });
   for (const args of [[], ["list"], ["trim", "catalog"], ["skip", "catalog"], ["drop", "catalog"]])
     expect(await tool("events.ts", ...args)).toMatchObject({ code: 1, errors: expect.stringContaining("npm run events -- list") });
   expect(await suite.stop()).toBe(0);

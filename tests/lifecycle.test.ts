@@ -231,7 +231,15 @@ test("wrong variables are told all at once, a line each", async () => {
 test("arguments that it does not know are refused, and variables that it does not know are told", async () => {
   const { code, errors } = await run("tools/start.ts", {}, "--splitt");
   expect(code).toBe(1);
-  expect(errors).toMatch(/^Unknown option '--splitt'.*\nusage: npm start \[-- --split\]\n$/s);
+  const usage = "usage: npm start [-- --split [--replicas orders=2,payments=2]]\n";
+  expect(errors).toMatch(/^Unknown option '--splitt'/);
+  expect(errors.endsWith(usage)).toBe(true);
+  for (const args of [
+    ["--replicas", "orders=2"],
+    ["--split", "--replicas", "orders"],
+    ["--split", "--replicas", "nobody=2"],
+  ])
+    expect(await run("tools/start.ts", {}, ...args)).toMatchObject({ code: 1, errors: expect.stringContaining(usage) });
   const suite = await startSuite({ env: { PARLEY_CORS_ORIGIN: "http://localhost:5173" } });
   expect(suite.errors).toEqual(["PARLEY_CORS_ORIGIN is no variable of the suite: npm run config lists them"]);
   expect(await suite.stop()).toBe(0);

@@ -17,8 +17,18 @@ const backoffMs = { first: 100, atMost: 5_000, steadyMs: 10_000 };
 /** Time beyond `PARLEY_DRAIN_TIMEOUT` after which what has not stopped, frozen perhaps, is killed. */
 const graceMs = 2_000;
 
+/** A part of the suite that runs as a process of its own. */
+export interface Part {
+  readonly name: string;
+  readonly port: number;
+  readonly adminPort: number;
+  /** Of the process; another one once it was started again. */
+  readonly pid: number | undefined;
+}
+
 /** A process of the suite that is started again when it dies. */
 interface SupervisedProcess {
+  readonly pid: number | undefined;
   /** Resolves when it serves for the first time; rejects where it cannot start. */
   readonly ready: Promise<void>;
   /** Stops it as SIGTERM does, for good. */
@@ -41,7 +51,7 @@ export interface SplitOptions {
 export async function splitProcesses(
   components: readonly Component[],
   { replicas, scripts = new Map() }: SplitOptions,
-  onReady: (ports: ReadonlyMap<string, number>, adminPorts: ReadonlyMap<string, number>) => void,
+  onReady: (parts: readonly Part[]) => void,
 ): Promise<void> {
   const base = readConfig(commonConfig, process.env);
   const log = await createLogger(base.PARLEY_LOG_LEVEL);
@@ -94,10 +104,7 @@ export async function splitProcesses(
   } catch {
     await stop(1); // it said why itself
   }
-  onReady(
-    new Map(places.map(({ shownName, port }) => [shownName, port])),
-    new Map(places.map(({ shownName, adminPort }) => [` of ${shownName}`, adminPort])),
-  );
+  onReady(places.map(({ shownName, port, adminPort }, index) => ({ name: shownName, port, adminPort, pid: parts[index]?.pid })));
 }
 
 /** Returns the script that runs a component alone. */
@@ -135,6 +142,9 @@ function supervise(name: string, script: string, env: NodeJS.ProcessEnv): Superv
   }
 
   return {
+    get pid() {
+      return child?.pid;
+    },
     ready: ready.promise,
     async stop() {
       stopped.abort();

@@ -9,6 +9,9 @@ import { services } from "../services/all.ts";
 import { parseArguments } from "./arguments.ts";
 import { splitProcesses } from "./split.ts";
 
+/** A row of what is printed: a name, its port, and what it speaks. */
+type Row = readonly [name: string, port: number, what: string];
+const adminPages = "/livez /readyz /metrics";
 const usage = "npm start [-- --split [--replicas orders=2,payments=2]]";
 const names = Object.keys(services);
 const loaded = await Promise.all(Object.values(services).map((load) => load()));
@@ -18,10 +21,19 @@ try {
   const { split, replicas } = parseArguments({ options }, usage).values;
   warnOfUnknown(components.flatMap(({ config }) => Object.keys(config)));
   if (!split && replicas !== "") throw new StartError(`replicas are processes of their own\nusage: ${usage}`);
-  if (split) await splitProcesses(components, { replicas: readReplicas(replicas) }, announce);
-  else {
+  if (split) {
+    await splitProcesses(components, { replicas: readReplicas(replicas) }, (parts) =>
+      announce(
+        parts.flatMap(({ name, port, adminPort, pid }) => [
+          rowOf(name, port, `, process ${pid}`),
+          [`admin of ${name}`, adminPort, adminPages],
+        ]),
+      ),
+    );
+  } else {
     await serve(components, ({ ports }) => {
-      announce(ports, new Map([["", readConfig(commonConfig, process.env).PARLEY_ADMIN_BASE_PORT]]));
+      const admin: Row = ["admin", readConfig(commonConfig, process.env).PARLEY_ADMIN_BASE_PORT, adminPages];
+      announce([...[...ports].map(([name, port]) => rowOf(name, port)), admin]);
     });
   }
 } catch (error) {
@@ -49,22 +61,23 @@ function warnOfUnknown(variables: readonly string[]): void {
   }
 }
 
+function rowOf(name: string, port: number, more = ""): Row {
+  return [name, port, `${name === "gateway" ? "REST, Connect, gRPC-Web, gRPC" : "gRPC"}${more}`];
+}
+
 /** Prints what runs where, and two commands to try. */
-function announce(ports: ReadonlyMap<string, number>, adminPorts: ReadonlyMap<string, number>): void {
+function announce(rows: readonly Row[]): void {
   const shown = localAddress(readConfig(commonConfig, process.env).PARLEY_HOST);
-  const rows = [
-    ...[...ports].map(([name, port]) =>
-      name === "gateway" ? [name, `http://${shown}:${port}`, "REST, Connect, gRPC-Web, gRPC"] : [name, `${shown}:${port}`, "gRPC"],
-    ),
-    ...[...adminPorts].map(([name, port]) => [`admin${name}`, `http://${shown}:${port}`, "/livez /readyz /metrics"]),
-  ];
-  const widths = [0, 1].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  const table = rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  "));
+  const portOf = (wanted: string): number | undefined => rows.find(([name]) => name === wanted)?.[1];
+  // gRPC's own tools take no URL.
+  const cells = rows.map(([name, port, what]) => [name, `${what.startsWith("gRPC") ? "" : "http://"}${shown}:${port}`, what]);
+  const widths = [0, 1].map((column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
+  const table = cells.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  "));
   process.stdout.write(`
 ${table.join("\n")}
 
-  curl http://${shown}:${ports.get("gateway")}/api/hello
-  grpcurl -plaintext -d '{"name": "Ada"}' ${shown}:${ports.get("greeter")} parley.greeter.v1.GreeterService/Hello
+  curl http://${shown}:${portOf("gateway")}/api/hello
+  grpcurl -plaintext -d '{"name": "Ada"}' ${shown}:${portOf("greeter")} parley.greeter.v1.GreeterService/Hello
 
 ready in ${Math.round(performance.now())} ms
 `);
