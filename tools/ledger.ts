@@ -4,9 +4,11 @@ import { exitOnStartError } from "@parley/chassis/start-error.ts";
 import { Account } from "@parley/gen/parley/payments/v1/payments_pb.js";
 import { createLedger } from "@parley/payments/ledger.ts";
 import { paymentsDatabase } from "@parley/payments/service.ts";
+import { parseArguments } from "./arguments.ts";
 import { findServiceDatabase } from "./service-database.ts";
 
 try {
+  parseArguments({}, "npm run ledger");
   const database = paymentsDatabase.open(await findServiceDatabase("payments"));
   try {
     const ledger = createLedger(database.db);

@@ -46,7 +46,9 @@ function readReplicas(text: string): ReadonlyMap<string, number> {
   return new Map(
     entries.map((entry) => {
       const [, name = "", count] = entry ?? [];
-      if (name in services) return [name, Number(count)];
+      if (entry !== null && !(name in services))
+        throw new StartError(`there is no service ${name}; there are ${Object.keys(services).join(", ")}\nusage: ${usage}`);
+      if (entry !== null) return [name, Number(count)];
       throw new StartError(`--replicas is a list such as orders=2,payments=2, each of 1 to 9\nusage: ${usage}`);
     }),
   );

@@ -112,7 +112,7 @@ export async function startConsumer<Schema>(options: {
         const isAway = error instanceof ConnectError && error.code === Code.Unavailable;
         const expected = error instanceof LeaseLost || isDatabaseLost(error) || isAway;
         // A service that starts at the same time is away at first.
-        const level = isAway && failures === 1 ? "debug" : expected ? "warn" : "error";
+        const level = isAway && failures <= 5 ? "debug" : expected ? "warn" : "error";
         log[level]({ err: error, source: lease.key }, "a log cannot be followed; trying again");
       }
     }

@@ -22,7 +22,7 @@ function textsOf({ state, rejectReason }: Order, total: string): readonly [what:
     case OrderState.CONFIRMED:
       return ["confirmed", `We have received your payment of ${total}, and are packing your order.`];
     case OrderState.REJECTED:
-      return ["rejected", `We could not take your order: ${reasonOf(rejectReason)}. What was taken for it goes back to you.`];
+      return ["rejected", `We could not take your order: ${reasonOf(rejectReason)}`];
     case OrderState.CANCELLED:
       return ["cancelled", "Your order is cancelled. What you paid for it goes back to you."];
     case OrderState.SHIPPED:
@@ -35,11 +35,11 @@ function textsOf({ state, rejectReason }: Order, total: string): readonly [what:
 function reasonOf(reason: RejectReason): string {
   switch (reason) {
     case RejectReason.OUT_OF_STOCK:
-      return "something of it is out of stock";
+      return "something of it is out of stock. You have not been charged.";
     case RejectReason.PAYMENT_DECLINED:
-      return "your payment was declined";
+      return "your payment was declined. You have not been charged.";
     default:
-      return "it took us too long";
+      return "it took us too long. If you were charged, it goes back to you.";
   }
 }
 

@@ -76,10 +76,14 @@ export function assertCart({ etag }: Pick<Cart, "etag">, given: string): void {
 export function assertTotal({ currencyCode, minorUnits }: Money, expected: Money | undefined): void {
   if (currencyCode === expected?.currencyCode && minorUnits === expected.minorUnits) return;
   const totalMinorUnits = String(minorUnits);
-  throw fail(ErrorReason.PRICE_CHANGED, `the total is ${totalMinorUnits} ${currencyCode} minor units by now: show it, and order again`, {
-    totalMinorUnits,
-    currencyCode,
-  });
+  throw fail(
+    ErrorReason.PRICE_CHANGED,
+    `the total is ${totalMinorUnits} ${currencyCode} minor units, not what was expected: show it, and order again with it`,
+    {
+      totalMinorUnits,
+      currencyCode,
+    },
+  );
 }
 
 /** Tells the contents of requests apart, without keeping them. */

@@ -15,7 +15,7 @@ try {
   const { minutes, seed: given, json } = parseArguments({ options }, usage).values;
   const seed = given === undefined ? Math.floor(Math.random() * 1_000_000) : Number(given);
   if (!(Number(minutes) > 0) || !Number.isSafeInteger(seed)) throw new StartError(`usage: ${usage}`);
-  process.stdout.write(`seed ${seed}\n`);
+  process.stdout.write(`seed ${seed}; a suite of its own is tortured for ${Number(minutes) * 60} s\n`);
   const report = await torture({ seconds: Number(minutes) * 60, seed });
   writeFileSync(json, `${JSON.stringify(report, undefined, 2)}\n`);
   const listOf = (counts: Readonly<Record<string, number>>): string =>
@@ -28,6 +28,7 @@ faults      ${listOf(report.faults)}
 recovery    ${report.recoveryMs.median} ms in the median, ${report.recoveryMs.max} ms at most, to the next order that was confirmed
 quiet       ${report.quietMs} ms after the last fault
 violations  ${report.violations.length}
+written     ${json}
 ${report.violations
   .slice(0, 50)
   .map((text) => `  ${text}\n`)

@@ -11,6 +11,6 @@ test("nothing is lost while processes, the gateway and Postgres are killed and f
 });
 
 test("a step that is not safe to repeat is caught", { timeout: 180_000 }, async () => {
-  const report = await torture({ seconds: 6, seed: 1, script: "tests/torture/broken/start.ts" });
+  const report = await torture({ seconds: 6, seed: 1, patienceSeconds: 5, script: "tests/torture/broken/start.ts" });
   expect(report.violations.join("\n")).toMatch(/payments knows nothing of charge/);
 });

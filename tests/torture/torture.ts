@@ -12,8 +12,6 @@ import { createRandom } from "./random.ts";
 import { query, takeSnapshot } from "./snapshot.ts";
 
 const customers = 32;
-/** How long after the last fault everything may take to come to its end. */
-const patienceMs = 60_000;
 /** How many there are of each product: two are scarce. */
 const putIn: Quantities = {
   kite: 40,
@@ -46,6 +44,8 @@ export interface Report {
 export interface TortureOptions {
   readonly seconds: number;
   readonly seed: number;
+  /** How long after the last fault everything may take to come to its end. Default: 60. */
+  readonly patienceSeconds?: number;
   /** The script that starts the suite. Default: that of `npm start`. */
   readonly script?: string;
 }
@@ -54,7 +54,8 @@ export interface TortureOptions {
  * Runs the suite, each part a process, with customers who order through the gateway while processes
  * are killed and frozen; waits until nothing is left to be done, and checks what the databases say.
  */
-export async function torture({ seconds, seed, script }: TortureOptions): Promise<Report> {
+export async function torture({ seconds, seed, patienceSeconds = 60, script }: TortureOptions): Promise<Report> {
+  const patienceMs = patienceSeconds * 1_000;
   const suite = await startSuite({
     args: ["--split", "--replicas", "orders=2,payments=2"],
     env: { PARLEY_LOG_LEVEL: "error" },
@@ -96,7 +97,7 @@ export async function torture({ seconds, seed, script }: TortureOptions): Promis
       quietMs: Math.round(quietAtMs - lastFaultMs),
       violations: [
         ...outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [`a customer gave up: ${outcome.reason}`] : [])),
-        ...(isQuiet ? [] : ["it is not quiet a minute after the last fault"]),
+        ...(isQuiet ? [] : [`it is not quiet ${patienceSeconds} s after the last fault`]),
         ...journal.surprises.map((text) => `a customer was told: ${text}`),
         ...Object.entries(checks).flatMap(([name, check]) => check(snapshot).map((text) => `${name}: ${text}`)),
       ],

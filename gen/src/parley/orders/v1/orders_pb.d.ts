@@ -282,7 +282,8 @@ export declare type PlaceOrderRequest = Message<"parley.orders.v1.PlaceOrderRequ
   shippingAddress?: Address | undefined;
 
   /**
-   * What the payment processor knows the customer's card by: never a card's number.
+   * What the payment processor knows the customer's card by: never a card's number. Those of the simulated processor are
+   * listed at `parley.payments.v1.AuthorizeRequest.payment_token`: `tok_approved`, `tok_declined`, `tok_slow` and others.
    *
    * @generated from field: string payment_token = 4;
    */

@@ -780,7 +780,8 @@ export declare const PaymentsService: GenService<{
     output: typeof VoidResponseSchema;
   },
   /**
-   * Gives back what was taken, or a part of it; each `refund_id` once. Safe to repeat.
+   * Gives back what was taken, or a part of it; each `refund_id` once. Safe to repeat. The order stays as it is: who wants to
+   * give all back before it ships cancels the order.
    *
    * Fails with `NOT_FOUND`, reason `PAYMENT_NOT_FOUND`; with `FAILED_PRECONDITION`, reason `REFUND_EXCEEDS_PAYMENT`,
    * where an amount is asked for of which less is left; and with `ALREADY_EXISTS`, reason `REQUEST_MISMATCH`, where the
