@@ -11,7 +11,7 @@ import { createTestDatabase } from "../testing/database.ts";
 import { eventually } from "../testing/eventually.ts";
 import { failureOf } from "../testing/failure.ts";
 import { createTestLog, openTestServer, openTestTransport } from "../testing/rpc.ts";
-import { type DatabaseOptions, openDatabase } from "./database.ts";
+import { type DatabaseOptions, onCommit, openDatabase } from "./database.ts";
 import { createEventLogTables, type EventLog, openEventLog, trimEventLog } from "./event-log.ts";
 
 async function openLog(given?: DatabaseOptions, pollMs?: number) {
@@ -48,6 +48,36 @@ test("an event has an id, a type, a source, a subject, a time, a position, and w
   expect(event!.eventId).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
   expect(Math.abs(Number(event!.time!.seconds) - Date.now() / 1000)).toBeLessThan(60);
   expect(anyUnpack(event!.payload!, NumberCountedSchema)).toMatchObject({ number: 7n });
+});
+
+test("an append that fails, though it is sent with the commit, fails its transaction, and leaves nothing", async () => {
+  const { database, log, client } = await openLog();
+  await sql`CREATE TABLE done (number int)`.execute(database.db);
+  await database.transaction((tx) => count(log, tx, 1));
+  await sql`UPDATE event_log_head SET position = 0`.execute(database.db); // so that the next position is taken
+  let told = 0;
+  const appending = database.transaction(async (tx) => {
+    await sql`INSERT INTO done VALUES (2)`.execute(tx);
+    await count(log, tx, 2);
+    onCommit(tx, () => told++);
+  });
+  await expect(appending).rejects.toThrow("event_log_pkey");
+  expect([(await sql`SELECT * FROM done`.execute(database.db)).rows, told]).toEqual([[], 0]);
+  // The connection is as good as before.
+  await sql`UPDATE event_log_head SET position = 1`.execute(database.db);
+  await Promise.all([3, 4, 5, 6, 7, 8].map((number) => database.transaction((tx) => count(log, tx, number))));
+  expect(await read(client)).toHaveLength(7);
+});
+
+test("a transaction that is rolled back after an append leaves nothing of it", async () => {
+  const { database, log, client } = await openLog();
+  const rolledBack = database.transaction(async (tx) => {
+    await count(log, tx, 1);
+    throw new Error("not after all");
+  });
+  await expect(rolledBack).rejects.toThrow("not after all");
+  await database.transaction((tx) => count(log, tx, 2));
+  expect((await read(client)).map(({ subject, position }) => [subject, position])).toEqual([["n-2", 1n]]);
 });
 
 test("positions have the order of the commits and no gaps, whatever runs at once and is rolled back", async () => {
