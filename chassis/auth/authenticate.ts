@@ -76,10 +76,11 @@ export function createAuthenticate(config: Config<typeof authConfig>): Authentic
     const [, token] = /^Bearer +(\S+)$/i.exec(authorization ?? "") ?? [];
     if (token === undefined) throw unauthenticated('the method is not public: send a token as "authorization: Bearer …"');
     const before = known.get(token);
-    if (before !== undefined && before.untilMs > Date.now()) return before.identity;
+    if (before !== undefined && before.untilMs > performance.now()) return before.identity;
     const { identity, exp } = await check(token);
     known.delete(token); // so that it is the newest
-    known.set(token, { identity, untilMs: Math.min(Date.now() + remembered.ms, exp * 1_000) });
+    const leftMs = exp * 1_000 - Date.now(); // none, within the tolerance of clocks
+    known.set(token, { identity, untilMs: performance.now() + Math.min(remembered.ms, leftMs) });
     for (const oldest of known.keys()) {
       if (known.size <= remembered.most) break;
       known.delete(oldest);

@@ -19,7 +19,7 @@ async function openBoth() {
   const source = openDatabase<unknown>(await createTestDatabase());
   await createEventLogTables(source.db);
   const log = openEventLog(source, { source: "counter", log: createTestLog().log });
-  const { port } = await openTestServer([implement(EventLogService, log.handlers)]);
+  const { port, registry } = await openTestServer([implement(EventLogService, log.handlers)]);
   const options = await createTestDatabase();
   const database = openDatabase<unknown>(options);
   await createConsumerTables(database.db);
@@ -49,7 +49,7 @@ async function openBoth() {
     const { rows } = await sql<{ process: number }>`SELECT process FROM effect ORDER BY serial DESC LIMIT 1`.execute(database.db);
     return rows[0]!.process;
   };
-  return { append, database, url: options.url, port, token: headers.authorization.slice("Bearer ".length), numbers, workerOf };
+  return { append, database, url: options.url, port, registry, token: headers.authorization.slice("Bearer ".length), numbers, workerOf };
 }
 
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, index) => index + 1);
@@ -200,4 +200,25 @@ test("events of types that nobody handles are passed over, and the cursor moves 
   const position = async () => (await sql<{ position: bigint }>`SELECT position FROM event_cursor`.execute(database.db)).rows[0]?.position;
   await eventually(async () => expect(await position()).toBe(3n));
   expect(await numbers()).toEqual([]);
+});
+
+test("a log is read by one stream, however often it is begun again", async () => {
+  const { append, database, port, registry } = await openBoth();
+  const client = createClient(EventLogService, openTestTransport([port], [EventLogService]));
+  const { headers } = await asService();
+  let reads = 0;
+  const read: typeof client.read = (request, options) => {
+    reads++;
+    return client.read(request, { ...options, headers });
+  };
+  const tooSlow = onEvent(NumberCountedSchema, async (tx) => {
+    await sql`SET LOCAL statement_timeout = 1`.execute(tx);
+    await sql`SELECT pg_sleep(10)`.execute(tx); // as where it waits for a lock
+  });
+  const sources = { counter: { client: { ...client, read }, handlers: [tooSlow] } };
+  const consumer = await startConsumer({ database, log: createTestLog().log, sources });
+  onTestFinished(() => consumer.stop());
+  await append("a", 1);
+  await eventually(() => expect(reads).toBeGreaterThan(3));
+  await eventually(async () => expect(await registry.metrics()).toMatch(/^grpc_server_in_progress\{[^}]*"Read"[^}]*\} 1$/m));
 });

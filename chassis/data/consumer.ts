@@ -95,10 +95,11 @@ export async function startConsumer<Schema>(options: {
       passed = undefined;
     }, pauseMs);
     for (let failures = 0; !lease.signal.aborted; await pause(lease)) {
+      const reading = new AbortController(); // a stream is left by its signal alone
       try {
         const { rows } = await sql<{ position: bigint }>`SELECT position FROM event_cursor WHERE source = ${lease.key}`.execute(db);
         const afterPosition = rows[0]?.position ?? 0n;
-        const answers = client.read({ afterPosition, follow: true }, { signal: lease.signal });
+        const answers = client.read({ afterPosition, follow: true }, { signal: AbortSignal.any([lease.signal, reading.signal]) });
         for await (const batch of batchesOf(answers, batchSize)) {
           const events = batch.flatMap(({ event }) => event ?? []);
           const isHandled = events.some(({ type }) => handlers.has(type));
@@ -114,6 +115,8 @@ export async function startConsumer<Schema>(options: {
         // A service that starts at the same time is away at first.
         const level = isAway && failures <= 5 ? "debug" : expected ? "warn" : "error";
         log[level]({ err: error, source: lease.key }, "a log cannot be followed; trying again");
+      } finally {
+        reading.abort();
       }
     }
     clearInterval(saving);

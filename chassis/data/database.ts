@@ -210,21 +210,41 @@ async function connectInTime(pool: Pool): Promise<PoolClient> {
  */
 function lend(client: PoolClient): PostgresPoolClient {
   let lost = false;
-  /** Undefined outside of a transaction. */
-  let last: Promise<unknown> | undefined;
+  let begun: Promise<unknown> | undefined;
+  /** What was sent and is not answered yet, in a transaction. */
+  let unanswered: Promise<unknown> | undefined;
+  const noAnswer = { command: "SELECT", rowCount: 0, rows: [] };
+
   async function send(text: string, parameters: readonly unknown[]): Promise<unknown> {
     const sent = client.query(text, [...parameters]);
-    if (text === "begin" || (last !== undefined && text.startsWith(withCommit))) {
-      last = sent;
-      sent.catch(() => {}); // told by what follows
-      return { command: "SELECT", rowCount: 0, rows: [] };
+    sent.catch(() => {}); // told below, or by what follows
+    if (text === "begin") {
+      begun = sent;
+      unanswered = Promise.resolve();
+      return noAnswer;
     }
-    if (text !== "commit" && text !== "rollback") return sent;
-    const before = last;
-    last = undefined;
-    // A commit of what failed is a rollback, and no error.
-    if (text === "commit") await Promise.all([before, sent]);
-    return sent;
+    const before = unanswered;
+    if (before !== undefined && text.startsWith(withCommit)) {
+      unanswered = Promise.all([before, sent]);
+      unanswered.catch(() => {});
+      return noAnswer;
+    }
+    const isEnd = text === "commit" || text === "rollback";
+    if (isEnd) unanswered = undefined;
+    try {
+      await begun;
+    } catch (error) {
+      lost = true; // what was sent behind it ran outside of a transaction
+      throw error;
+    } finally {
+      begun = undefined;
+    }
+    const result = await sent.catch(async (error: unknown) => {
+      await before; // its failure is the cause
+      throw error;
+    });
+    if (text === "commit") await before; // a commit of what failed is a rollback, and no error
+    return result;
   }
   function query<R>(text: string, parameters: readonly unknown[]): Promise<PostgresQueryResult<R>>;
   function query<R>(cursor: PostgresCursor<R>): PostgresCursor<R>;

@@ -47,9 +47,11 @@ export function startDelivery({
       try {
         await transport.sendMail(mail);
       } catch (error) {
-        const { code, command, responseCode } = answerOf(error);
-        // Of this mail, not of us, such as a wrong password.
-        const isRefused = (command === "RCPT TO" || code === "EMESSAGE") && responseCode >= 500;
+        const { code, command, responseCode, response } = answerOf(error);
+        // Of its recipient or its contents (RFC 3463, 5.1, 5.2 and 5.6), not of us, such as a wrong password or a blocked address.
+        const enhanced = /^\d{3}[ -]5\.(\d+)\./.exec(response)?.[1];
+        const isOfMail = enhanced === undefined ? [550, 551, 553].includes(responseCode) : ["1", "2", "6"].includes(enhanced);
+        const isRefused = (command === "RCPT TO" || code === "EMESSAGE") && responseCode >= 500 && isOfMail;
         // Not the error itself: it tells the address.
         if (!isRefused) throw new Error(`the mail server did not take a mail: ${code} ${command} ${responseCode}`);
         log.warn({ notification_id: notificationId, command, code: responseCode }, "the mail server refuses a notification for good");
@@ -61,7 +63,7 @@ export function startDelivery({
 }
 
 /** Returns what is known of why a mail was not taken. */
-function answerOf(error: unknown): { code: string; command: string; responseCode: number } {
-  const { code, command, responseCode }: { code?: unknown; command?: unknown; responseCode?: unknown } = Object(error);
-  return { code: String(code), command: String(command), responseCode: Number(responseCode ?? 0) };
+function answerOf(error: unknown): { code: string; command: string; responseCode: number; response: string } {
+  const { code, command, responseCode, response }: Readonly<Record<string, unknown>> = Object(error);
+  return { code: String(code), command: String(command), responseCode: Number(responseCode ?? 0), response: String(response) };
 }

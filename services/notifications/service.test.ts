@@ -118,7 +118,8 @@ async function openMailServer(
         : callback(Object.assign(new Error("refused"), { responseCode: 535 })),
     onRcptTo({ address }, _session, callback) {
       const responseCode = answers.refuse?.(address);
-      callback(responseCode === undefined ? null : Object.assign(new Error(`refused: ${address}`), { responseCode }));
+      const text = responseCode === 554 ? "5.7.1 blocked" : "refused";
+      callback(responseCode === undefined ? null : Object.assign(new Error(`${text}: ${address}`), { responseCode }));
     },
     onData(stream, { envelope }, callback) {
       let text = "";
@@ -235,6 +236,14 @@ test("a password that the server does not take says nothing of the mail, which w
   await eventually(() => expect(logs.some(({ msg }) => msg === "work failed; trying again")).toBe(true));
   expect((await list())[0]?.state).toBe(State.PENDING);
   expect([mails, JSON.stringify(logs).includes("wrong")]).toEqual([[], false]);
+});
+
+test("mail waits where the server blocks us, though it says so of the recipient", async () => {
+  const { url } = await openMailServer({ refuse: () => 554 });
+  const { consume, list, logs } = await openNotifications(eventsOf(["OrderConfirmed"]), url);
+  await consume();
+  await eventually(() => expect(logs.some(({ msg }) => msg === "work failed; trying again")).toBe(true));
+  expect((await list())[0]?.state).toBe(State.PENDING);
 });
 
 test("mail waits for a server that is away", async () => {

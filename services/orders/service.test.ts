@@ -603,6 +603,24 @@ test("an order on which nothing is left to be done is not tried again", async ()
   expect(await reasonOf(client.retryOrder({ orderId: randomUUID() }, staff))).toEqual([Code.NotFound, "ORDER_NOT_FOUND"]);
 });
 
+test("a worker that has lost its lease, or whose order is in another state by now, writes nothing", async () => {
+  const { database, place, world, get, alice, client, saga } = await openOrders({ waitMs: 1 });
+  const late = Promise.withResolvers<void>();
+  world.steps.capture = () => late.promise;
+  const { orderId } = await place();
+  await eventually(() => expect(world.calls).toContain("capture"));
+  const store = createStore(database.db);
+  const change = { from: State.PENDING, to: State.REJECTING };
+  await sql`UPDATE customer_order SET attempt = 7`.execute(database.db); // another has taken it over
+  expect(await store.move(orderId, { ...change, attempt: 1 })).toBeUndefined();
+  late.resolve();
+  await saga.stop(); // when what it does has ended
+  expect((await get(orderId)).state).toBe(State.PENDING);
+  expect(await store.move(orderId, { from: State.CONFIRMED, to: State.CANCELLING, attempt: 7 })).toBeUndefined();
+  expect((await store.move(orderId, { ...change, attempt: 7 }))?.state).toBe(State.REJECTING);
+  expect((await client.getOrder({ orderId }, alice)).order?.state).toBe(State.REJECTING);
+});
+
 test("the database lets an order change as the decisions say, and in no other way", async () => {
   const { database, place } = await openOrders();
   const { orderId } = await place();

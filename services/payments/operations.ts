@@ -161,9 +161,13 @@ export function createOperations({
     async reconcile(paymentId) {
       const store = createStore(database.db);
       const asked = (await store.find(paymentId))?.progress.asked;
-      if (asked !== undefined) await perform(asked, paymentId);
-      for (const { refundId, requested, isDone } of await store.listRefunds(paymentId))
-        if (!isDone) await refund(paymentId, { refundId, requested });
+      const open = (await store.listRefunds(paymentId)).filter(({ isDone }) => !isDone);
+      // Each for itself: one that fails again and again holds up no other.
+      const outcomes = await Promise.allSettled([
+        ...(asked === undefined ? [] : [perform(asked, paymentId)]),
+        ...open.map((one) => refund(paymentId, one)),
+      ]);
+      for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
     },
   };
 }

@@ -123,6 +123,8 @@ export function decideRefund(
     if (before.requested !== requested) return { answer: "mismatch" };
     return before.isDone ? { answer: "done" } : { ask: before };
   }
+  // What is not known to be taken may be so yet.
+  if (payment.state === State.PENDING || payment.state === State.AUTHORIZED) return { answer: "exceeds" };
   const isCaptured = payment.state === State.CAPTURED || payment.state === State.PARTIALLY_REFUNDED;
   const left = isCaptured ? payment.refunds.reduce((rest, { amount }) => rest - amount, payment.amount) : 0n;
   const amount = requested ?? left;

@@ -21,7 +21,11 @@ export function startReconciliation({
     log,
     async handle(lease) {
       await operations.reconcile(lease.key);
-      await createStore(database.db).endWork(lease);
+      await database.transaction(async (tx) => {
+        const store = createStore(tx);
+        await store.lock(lease.key); // a statement of its own, so that the next one sees each refund that was opened meanwhile
+        await store.endWork(lease);
+      });
     },
   });
 }

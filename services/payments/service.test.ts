@@ -167,14 +167,17 @@ test("what was captured cannot be voided, but refunded: in parts, of what is lef
   expect(await atProcessor()).toEqual({ CAPTURED: { count: 1, left: 0 } });
 });
 
-test("a refund in another currency, or of what was never taken, is refused; of what is left of it, it is nothing", async () => {
-  const { client, service, authorize, refund } = await openPayments();
+test("a refund in another currency, or of what is not taken yet, is refused; of what never will be, it is nothing", async () => {
+  const { client, service, authorize, refund, voidIt } = await openPayments();
   const { paymentId } = await authorize();
   const amount = { currencyCode: "USD", minorUnits: 1n };
   const exceeds = [Code.FailedPrecondition, "REFUND_EXCEEDS_PAYMENT"];
   expect(await reasonOf(client.refund({ paymentId, refundId: randomUUID(), amount }, service))).toEqual(exceeds);
   expect(await reasonOf(refund(paymentId, 1n))).toEqual(exceeds);
-  expect((await refund(paymentId)).state).toBe(State.AUTHORIZED);
+  expect(await reasonOf(refund(paymentId))).toEqual(exceeds);
+  await voidIt(paymentId);
+  expect(await reasonOf(refund(paymentId, 1n))).toEqual(exceeds);
+  expect((await refund(paymentId)).state).toBe(State.VOIDED);
 });
 
 test("a refund whose id is repeated in capitals is the same refund", async () => {
@@ -284,6 +287,52 @@ test("a refund that was not answered is brought to its end though another was, a
   await eventually(async () => expect((await database.db.selectFrom("payment").select("due_at").execute())[0]?.due_at).toBeNull());
 });
 
+test("a refund that is opened while another is brought to its end is not forgotten", async () => {
+  const { database, operations, captured, refund, store } = await openPayments({ processorTimeoutMs: 50 });
+  const worker = startReconciliation({ database, operations, log: createTestLog().log });
+  onTestFinished(() => worker.stop());
+  const payments = await Promise.all(Array.from({ length: 20 }, () => captured()));
+  await sql`UPDATE processor.charge SET token = 'tok_times_out'`.execute(database.db);
+  await Promise.all(payments.map(({ paymentId }) => failureOf(refund(paymentId, 100n))));
+  await sql`UPDATE payment SET due_at = now()`.execute(database.db);
+  worker.wake();
+  await Promise.all(payments.map(({ paymentId }) => failureOf(refund(paymentId, 200n))));
+  for (const { paymentId } of payments) {
+    const isOpen = (await store.listRefunds(paymentId)).some(({ isDone }) => !isDone);
+    const { due_at: due } = await database.db
+      .selectFrom("payment")
+      .selectAll()
+      .where("payment_id", "=", paymentId)
+      .executeTakeFirstOrThrow();
+    if (isOpen) expect(due).not.toBeNull();
+  }
+  await eventually(async () => {
+    await sql`UPDATE payment SET due_at = now() WHERE due_at IS NOT NULL`.execute(database.db);
+    const { rows } = await sql<{ open: number }>`SELECT count(*)::int AS open FROM refund WHERE NOT is_done`.execute(database.db);
+    expect(rows).toEqual([{ open: 0 }]);
+  });
+});
+
+test("a refund that the processor fails again and again holds up no other", async () => {
+  const bad = randomUUID();
+  const { database, operations, captured, refund, client, service } = await openPayments({
+    tamper: {
+      refund: async ({ key }) => {
+        if (key.endsWith(bad) || !isBack) throw new Error("the processor fails");
+      },
+    },
+  });
+  let isBack = false;
+  const { paymentId } = await captured();
+  await failureOf(refund(paymentId, 100n, bad));
+  await failureOf(refund(paymentId, 200n));
+  isBack = true;
+  await sql`UPDATE payment SET due_at = now()`.execute(database.db);
+  const worker = startReconciliation({ database, operations, log: createTestLog().log });
+  onTestFinished(() => worker.stop());
+  await eventually(async () => expect((await client.getPayment({ paymentId }, service)).payment).toMatchObject({ refunded: eur(200n) }));
+});
+
 test("another request under an id whose outcome is not known is refused, and asks the processor for nothing", async () => {
   const { authorize, request, atProcessor } = await openPayments({ processorTimeoutMs: 50 });
   const given = request({ paymentToken: "tok_fails_then_works" });
@@ -307,7 +356,8 @@ test("what the processor is asked for is committed before it is asked", async ()
   expect((await failureOf(capture(paymentId))).code).toBe(Code.Internal);
   expect(asked).toBe("capture");
   expect((await store.find(paymentId))?.progress).toEqual({ state: State.AUTHORIZED, asked: "capture" });
-  expect((await refund(paymentId)).state).toBe(State.AUTHORIZED); // nothing is known to be taken yet
+  // Nothing is known to be taken yet.
+  expect(await reasonOf(refund(paymentId))).toEqual([Code.FailedPrecondition, "REFUND_EXCEEDS_PAYMENT"]);
 });
 
 test("each movement of the ledger balances, and the balances say what was earned and given back", async () => {

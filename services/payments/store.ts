@@ -85,7 +85,7 @@ export interface Store {
   endRefund(paymentId: string, refundId: string): Promise<boolean>;
   /** Adds to what was given back of a payment, which thereby comes to a state. */
   addRefunded(paymentId: string, amount: bigint, state: PaymentState): Promise<StoredPayment>;
-  /** Ends the work on a payment, unless the processor is being asked. */
+  /** Ends the work on a payment, which is locked, unless the processor is being asked. */
   endWork(lease: Claim): Promise<void>;
 }
 
