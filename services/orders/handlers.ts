@@ -106,7 +106,7 @@ export function createHandlers({
         before ??
         (await place(customerId, request).catch(async (error: unknown) => {
           // An equal call may have come in between, with which the cart has changed.
-          const placed = await findRepeated(customerId, request).catch(() => undefined);
+          const placed = await findRepeated(customerId, request);
           if (placed === undefined) throw error;
           return placed;
         }));

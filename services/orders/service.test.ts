@@ -222,6 +222,15 @@ test("equal calls at once make one order, also where the cart changes with the f
   expect(world.calls.filter((call) => call === "capture")).toHaveLength(1);
 });
 
+test("of two calls at once with one request id and other contents, one is refused for that", async () => {
+  const { place, request, count } = await openOrders();
+  const given = request();
+  const other = { ...given, shippingAddress: { ...address, city: "Hamburg" } };
+  const outcomes = await Promise.all([given, other].map((one) => reasonOf(place(one)).catch(() => "placed")));
+  expect(outcomes).toEqual(expect.arrayContaining(["placed", [Code.AlreadyExists, "REQUEST_MISMATCH"]]));
+  expect(await count()).toBe(1);
+});
+
 test("the request ids of customers are their own", async () => {
   const { place, request, bob } = await openOrders();
   const given = request();
