@@ -14,7 +14,7 @@ import { gatewayConfig } from "@parley/gateway/gateway.ts";
 /** How long to wait before a process that died is started again: twice as long each time, until it was up for `steadyMs`. */
 const backoffMs = { first: 100, atMost: 5_000, steadyMs: 10_000 };
 
-/** Time beyond `PARLEY_DRAIN_TIMEOUT` after which what has not stopped, frozen perhaps, is killed. */
+/** Time beyond its drain after which a process that has not stopped, frozen perhaps, is killed. */
 const graceMs = 2_000;
 
 /** A part of the suite that runs as a process of its own. */
@@ -36,7 +36,7 @@ interface SupervisedProcess {
   kill(): void;
 }
 
-export interface SplitOptions {
+interface SplitOptions {
   /** How many processes a service has, by its name. Default: one. */
   readonly replicas: ReadonlyMap<string, number>;
   /** Scripts that run a component in place of its own, by its name. */
@@ -72,8 +72,9 @@ export async function splitProcesses(
   const keys = await ensureLocalKeys(components, { env: process.env, dataDir: base.PARLEY_DATA_DIR });
   const targets = localTargets(places, base.PARLEY_HOST);
 
+  const stopMs = base.PARLEY_DRAIN_DELAY + base.PARLEY_DRAIN_TIMEOUT + graceMs;
   const parts = places.map(({ name, shownName, port, adminPort }) =>
-    supervise(shownName, scripts.get(name) ?? mainOf(name), {
+    supervise(shownName, scripts.get(name) ?? mainOf(name), stopMs, {
       ...targets,
       ...process.env,
       ...databases.env,
@@ -86,10 +87,8 @@ export async function splitProcesses(
     for (const one of parts) one.kill();
   };
   const stop = async (exitCode: number): Promise<void> => {
-    const kill = setTimeout(killAll, base.PARLEY_DRAIN_TIMEOUT + base.PARLEY_DRAIN_DELAY * parts.length + graceMs);
     for (const one of parts.toReversed()) await one.stop();
     await databases.stop();
-    clearTimeout(kill);
     process.exit(exitCode);
   };
   onStopSignal({
@@ -112,7 +111,8 @@ function mainOf(name: string): string {
   return join(import.meta.dirname, "..", name === "gateway" ? "gateway/main.ts" : `services/${name}/main.ts`);
 }
 
-function supervise(name: string, script: string, env: NodeJS.ProcessEnv): SupervisedProcess {
+/** Runs a script again and again; told to stop, it has so long, in milliseconds. */
+function supervise(name: string, script: string, stopMs: number, env: NodeJS.ProcessEnv): SupervisedProcess {
   const ready = Promise.withResolvers<void>();
   const stopped = new AbortController();
   let child: ChildProcess | undefined;
@@ -149,7 +149,9 @@ function supervise(name: string, script: string, env: NodeJS.ProcessEnv): Superv
     async stop() {
       stopped.abort();
       child?.kill("SIGTERM");
+      const killing = setTimeout(() => child?.kill("SIGKILL"), stopMs);
       await ended;
+      clearTimeout(killing);
     },
     kill: () => void child?.kill("SIGKILL"),
   };

@@ -42,16 +42,14 @@ try {
 
 /** Reads `orders=2,payments=2`. Throws StartError. */
 function readReplicas(text: string): ReadonlyMap<string, number> {
-  const entries = text === "" ? [] : text.split(",").map((entry) => /^([a-z-]+)=([1-9])$/.exec(entry));
-  return new Map(
-    entries.map((entry) => {
-      const [, name = "", count] = entry ?? [];
-      if (entry !== null && !(name in services))
-        throw new StartError(`there is no service ${name}; there are ${Object.keys(services).join(", ")}\nusage: ${usage}`);
-      if (entry !== null) return [name, Number(count)];
-      throw new StartError(`--replicas is a list such as orders=2,payments=2, each of 1 to 9\nusage: ${usage}`);
-    }),
-  );
+  const replicas = new Map<string, number>();
+  for (const entry of text === "" ? [] : text.split(",")) {
+    const [, name, count] = /^([a-z-]+)=([1-9])$/.exec(entry) ?? [];
+    if (name === undefined) throw new StartError(`--replicas is a list such as orders=2,payments=2, each of 1 to 9\nusage: ${usage}`);
+    if (!names.includes(name)) throw new StartError(`there is no service ${name}; there are ${names.join(", ")}\nusage: ${usage}`);
+    replicas.set(name, Number(count));
+  }
+  return replicas;
 }
 
 /** A variable that nobody reads is likely misspelt. */

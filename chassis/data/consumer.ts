@@ -56,7 +56,7 @@ export async function createConsumerTables(db: QueryExecutorProvider): Promise<v
  * as leased work. Events of other types than those handled are passed over; the cursor moves past
  * them with the next one that is handled, or within a second.
  *
- * An event that fails three times, or cannot be decoded, is set aside with all later ones of its
+ * An event that fails in three tries of its own, or cannot be decoded, is set aside with all later ones of its
  * subject, until `npm run events -- retry` asks for them.
  */
 export async function startConsumer<Schema>(options: {
@@ -166,8 +166,10 @@ export async function startConsumer<Schema>(options: {
         WHERE source = ${lease.key} AND subject = ANY(${fresh.map(({ subject }) => subject)})`.execute(tx);
       const setAsideSubjects = new Set(rows.map(({ subject }) => subject));
       for (const event of fresh) {
+        const handler = handlers.get(event.type);
+        if (handler === undefined) continue; // passed over
         if (setAsideSubjects.has(event.subject)) await setAside(tx, lease, event, "an earlier event of the subject is set aside");
-        else await handlers.get(event.type)?.handle(tx, event);
+        else await handler.handle(tx, event);
       }
       await moveCursor(tx, lease, last);
     });
@@ -213,7 +215,7 @@ export async function startConsumer<Schema>(options: {
 }
 
 /** An event that a consumer set aside, and why. */
-export interface SetAsideEvent {
+interface SetAsideEvent {
   readonly source: string;
   readonly position: bigint;
   readonly subject: string;
@@ -235,9 +237,10 @@ export async function retrySetAside({ db }: AnyDatabase, subject?: string): Prom
   return numAffectedRows;
 }
 
-/** Moves a service's cursor of a log, without handling the events up to the position; returns whether it reads that log. */
+/** Moves a service's cursor of a log, forward or back; who follows the log begins anew there. Returns whether the service reads that log. */
 export async function skipEvents({ db }: AnyDatabase, source: string, position: bigint): Promise<boolean> {
-  const { numAffectedRows } = await sql`UPDATE event_cursor SET position = ${position} WHERE source = ${source}`.execute(db);
+  const { numAffectedRows } = await sql`UPDATE event_cursor
+    SET position = ${position}, attempt = attempt + 1, leased_until = NULL WHERE source = ${source}`.execute(db);
   return numAffectedRows === 1n;
 }
 
@@ -272,7 +275,8 @@ async function moveCursor(tx: QueryExecutorProvider, lease: Lease, { position }:
 
 async function setAside(tx: QueryExecutorProvider, lease: Lease, event: Event, error: string): Promise<void> {
   await sql`INSERT INTO event_set_aside (source, position, subject, event, error)
-    VALUES (${lease.key}, ${event.position}, ${event.subject}, ${Buffer.from(toBinary(EventSchema, event))}, ${error})`.execute(tx);
+    VALUES (${lease.key}, ${event.position}, ${event.subject}, ${Buffer.from(toBinary(EventSchema, event))}, ${error})
+    ON CONFLICT DO NOTHING`.execute(tx);
 }
 
 /** Yields what has come, as soon as something has, together with what else is there already. */

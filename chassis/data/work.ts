@@ -16,7 +16,7 @@ const defaultRetryMs = { first: 500, atMost: 60_000 };
 /** A row that this worker holds. */
 export interface Lease {
   readonly key: string;
-  /** The number of the claim. Every write for the row says `WHERE attempt = attempt`: another worker's claim makes it void. */
+  /** The number of the claim. Every write for the row says `WHERE attempt = ${lease.attempt}`: another worker's claim makes it void. */
   readonly attempt: number;
   /** Fires when the lease is lost or the worker stops. */
   readonly signal: AbortSignal;

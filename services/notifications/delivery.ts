@@ -11,7 +11,8 @@ const mailTimeoutMs = 30_000;
 
 /**
  * Starts to send what is to be sent, at least once, with a Message-ID that stays the same: so a mail
- * system that sees it twice can tell. What the server refuses for good (RFC 5321, 5yz) is not sent again.
+ * system that sees it twice can tell. What the server refuses for good for its recipient or its contents
+ * is not sent again; all else is.
  */
 export function startDelivery({
   database,

@@ -34,7 +34,7 @@ export interface NewNotification {
 
 /** The notifications in their database, or in one of its transactions. */
 export interface Store {
-  /** Adds a notification that is to be sent, or is kept to be read. */
+  /** Adds a notification that is to be sent, or is kept to be read, unless there is one of this id. */
   insert(notification: NewNotification, state: "PENDING" | "KEPT"): Promise<void>;
   /** Returns a notification while its worker holds it. */
   findHeld(lease: Claim): Promise<NewNotification | undefined>;
@@ -59,6 +59,7 @@ export function createStore(db: Kysely<Tables>): Store {
           state,
           due_at: state === "PENDING" ? sql`now()` : null,
         })
+        .onConflict((conflict) => conflict.column("notification_id").doNothing())
         .execute();
     },
 

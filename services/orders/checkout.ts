@@ -57,7 +57,10 @@ export const checkout: readonly Entry[] = [
 /** Where the checkout begins, and begins again. */
 export const first = { forward: "reserve", undo: "release" } as const;
 
-/** What undoes the checkout, in order. It runs whole, whatever was reached: each succeeds where nothing is left to undo. */
+/**
+ * What undoes the checkout, in order, from the top whatever was reached: each succeeds where nothing is
+ * left to undo. It ends at the void where nothing was captured.
+ */
 const undoing: readonly (Step | Compensation)[] = [...new Set(checkout.map(({ compensation }) => compensation))];
 
 /** Returns what follows an outcome: the next step or compensation, or what is decided. */

@@ -74,16 +74,19 @@ export function createHandlers({
       saga.run(orderId);
       return order;
     }
-    const other = (await store.findByCart(customerId, cartEtag)) ?? "";
-    throw fail(ErrorReason.CART_ALREADY_ORDERED, "this cart was ordered before: change it to order more", { orderId: other });
+    const other = await store.findByCart(customerId, cartEtag);
+    const metadata = other === undefined ? {} : { orderId: other }; // it may have been rejected this moment
+    throw fail(ErrorReason.CART_ALREADY_ORDERED, "this cart was ordered before: change it to order more", metadata);
   }
 
   /** Returns the order when the checkout has nothing left to do for it, or as it is when the time is up. */
   async function waitUntilSettled(order: Order): Promise<Order> {
     if (!isOpen(order.state)) return order;
-    const leftMs = (findCurrentCall()?.deadlineMs ?? Number.POSITIVE_INFINITY) - performance.now() - answerMarginMs;
-    const signal = AbortSignal.timeout(Math.max(Math.floor(Math.min(waitMs, leftMs)), 0));
-    return (await watch.wait(order.orderId, ({ state }) => !isOpen(state), signal)) ?? (await store.find(order.orderId)) ?? order;
+    const { deadlineMs = Number.POSITIVE_INFINITY, signal } = findCurrentCall() ?? {};
+    const leftMs = Math.min(waitMs, deadlineMs - performance.now() - answerMarginMs);
+    const timeout = AbortSignal.timeout(Math.max(Math.floor(leftMs), 0));
+    const ended = signal === undefined ? timeout : AbortSignal.any([timeout, signal]);
+    return (await watch.wait(order.orderId, ({ state }) => !isOpen(state), ended)) ?? (await store.find(order.orderId)) ?? order;
   }
 
   /** Takes a decision on an order that nothing else decides upon meanwhile; returns it as it was where it may not be taken in its state. */

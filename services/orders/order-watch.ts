@@ -14,7 +14,7 @@ const intervalMs = 500;
 export interface OrderWatch {
   /** Says that this process has changed an order. */
   changed(order: Order): void;
-  /** Resolves with the order once `isEnough` says so of it; undefined when the time is up, or the signal fires. */
+  /** Resolves with the order once `isEnough` says so of it; undefined when the signal fires. */
   wait(orderId: string, isEnough: (order: Order) => boolean, signal: AbortSignal): Promise<Order | undefined>;
   /** Streams the order as it is, and then as it is after each further change, until the last. Ends at once where there is none. */
   follow(orderId: string, signal: AbortSignal): AsyncIterable<Order>;

@@ -32,23 +32,24 @@ export function createHandlers({
     },
 
     async refund({ paymentId, refundId, amount }) {
-      const known = await store.find(paymentId);
-      if (amount !== undefined && known?.amount !== undefined && amount.currencyCode !== known.amount.currencyCode)
-        throw fail(ErrorReason.REFUND_EXCEEDS_PAYMENT, `the payment is in ${known.amount.currencyCode}`, { paymentId });
-      const { answer, payment } = await operations.refund(paymentId, { refundId, requested: amount?.minorUnits });
+      const { answer, payment } = await operations.refund(paymentId, { refundId, requested: amount });
       if (payment === undefined) throw notFound(paymentId);
       if (answer === "mismatch") throw mismatch(refundId);
       if (answer === "exceeds")
-        throw fail(ErrorReason.REFUND_EXCEEDS_PAYMENT, "less than that is left of the payment: get it, and refund what is left", {
-          paymentId,
-        });
+        throw fail(
+          ErrorReason.REFUND_EXCEEDS_PAYMENT,
+          "less than that is left of the payment, or it is in another currency: get it, and refund what is left",
+          {
+            paymentId,
+          },
+        );
       return { payment: payment.message };
     },
 
     async getPayment({ paymentId }, context) {
       const owner = findOwner(context);
       const payment = await store.find(paymentId);
-      if (payment === undefined || (owner !== undefined && payment.customerId !== owner)) throw notFound(paymentId);
+      if (payment === undefined || (owner !== undefined && payment.message.customerId !== owner)) throw notFound(paymentId);
       return { payment: payment.message };
     },
 

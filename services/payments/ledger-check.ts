@@ -10,7 +10,7 @@ const everyMs = 300_000;
 export function startLedgerCheck({ ledger, registry, log }: { ledger: Ledger; registry: Registry; log: Logger }): Stoppable {
   const difference = new Gauge({
     name: "payments_ledger_differences",
-    help: "Payments of which the ledger says something else, 100 at most.",
+    help: "Payments of which the ledger says something else, 100 at most; NaN: not known.",
     registers: [registry],
   });
   let checking = Promise.resolve();
@@ -24,9 +24,13 @@ export function startLedgerCheck({ ledger, registry, log }: { ledger: Ledger; re
             "the ledger differs from a payment",
           );
       },
-      (error: unknown) => log.warn({ err: error }, "the ledger cannot be checked; trying again"),
+      (error: unknown) => {
+        difference.set(Number.NaN);
+        log.warn({ err: error }, "the ledger cannot be checked; trying again");
+      },
     );
   };
+  difference.set(Number.NaN);
   check();
   const timer = setInterval(check, everyMs);
   return {

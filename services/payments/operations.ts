@@ -32,7 +32,7 @@ export interface Operations {
   /** Refunds a payment; `requested` undefined: what is left of it. */
   refund(
     paymentId: string,
-    request: { readonly refundId: string; readonly requested: bigint | undefined },
+    request: { readonly refundId: string; readonly requested: Money | undefined },
   ): Promise<OperationResult<RefundAnswer>>;
   /** Asks again for all whose outcome is not known. */
   reconcile(paymentId: string): Promise<void>;
@@ -116,13 +116,21 @@ export function createOperations({
     return { outcome, charge };
   }
 
-  async function refund(paymentId: string, request: Parameters<Operations["refund"]>[1]): Promise<OperationResult<RefundAnswer>> {
+  async function refund(
+    paymentId: string,
+    { refundId, requested }: { readonly refundId: string; readonly requested: bigint | undefined },
+    currencyCode?: string,
+  ): Promise<OperationResult<RefundAnswer>> {
     const { step, payment } = await database.transaction(async (tx) => {
       const inTx = createStore(tx);
       const locked = await inTx.lock(paymentId);
       if (locked === undefined) return { step: { answer: "not found" } as const, payment: locked };
       const refunds = await inTx.listRefunds(paymentId);
-      const next = decideRefund({ state: locked.progress.state, amount: locked.amount?.minorUnits ?? 0n, refunds }, request);
+      const isOtherCurrency = currencyCode !== undefined && currencyCode !== locked.amount?.currencyCode;
+      const next = decideRefund(
+        { state: locked.progress.state, amount: locked.amount?.minorUnits ?? 0n, refunds },
+        { refundId, requested, isOtherCurrency },
+      );
       if ("ask" in next) await inTx.saveRefund(paymentId, next.ask);
       return { step: next, payment: locked };
     });
@@ -157,7 +165,8 @@ export function createOperations({
     },
     capture: (paymentId) => perform("capture", paymentId),
     void: (paymentId) => perform("void", paymentId),
-    refund,
+    refund: (paymentId, { refundId, requested }) =>
+      refund(paymentId, { refundId, requested: requested?.minorUnits }, requested?.currencyCode),
     async reconcile(paymentId) {
       const store = createStore(database.db);
       const asked = (await store.find(paymentId))?.progress.asked;

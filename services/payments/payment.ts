@@ -110,19 +110,21 @@ export interface Refund {
 }
 
 /** What a refund comes to: one to ask the processor for, once it is saved; or its answer. */
-export type RefundStep = { readonly ask: Refund } | { readonly answer: RefundAnswer };
+type RefundStep = { readonly ask: Refund } | { readonly answer: RefundAnswer };
 export type RefundAnswer = "done" | "exceeds" | "mismatch" | "not found";
 
 /** Decides what a refund does, of a payment of that amount; `requested` undefined: of what is left. */
 export function decideRefund(
   payment: { readonly state: State; readonly amount: bigint; readonly refunds: readonly Refund[] },
-  { refundId, requested }: { readonly refundId: string; readonly requested: bigint | undefined },
+  request: { readonly refundId: string; readonly requested: bigint | undefined; readonly isOtherCurrency?: boolean },
 ): RefundStep {
+  const { refundId, requested, isOtherCurrency = false } = request;
   const before = payment.refunds.find((refund) => refund.refundId === refundId);
   if (before !== undefined) {
-    if (before.requested !== requested) return { answer: "mismatch" };
+    if (isOtherCurrency || before.requested !== requested) return { answer: "mismatch" };
     return before.isDone ? { answer: "done" } : { ask: before };
   }
+  if (isOtherCurrency) return { answer: "exceeds" };
   // What is not known to be taken may be so yet.
   if (payment.state === State.PENDING || payment.state === State.AUTHORIZED) return { answer: "exceeds" };
   const isCaptured = payment.state === State.CAPTURED || payment.state === State.PARTIALLY_REFUNDED;

@@ -125,7 +125,7 @@ test("a repeat gets the first answer, also at once, and moves nothing twice", as
 });
 
 test("the same id with other contents is refused", async () => {
-  const { authorize, captured, refund, request } = await openPayments();
+  const { client, service, authorize, captured, refund, request } = await openPayments();
   const given = request();
   await authorize(given);
   const mismatch = [Code.AlreadyExists, "REQUEST_MISMATCH"];
@@ -142,6 +142,8 @@ test("the same id with other contents is refused", async () => {
   await refund(paymentId, 300n, refundId);
   expect(await reasonOf(refund(paymentId, 301n, refundId))).toEqual(mismatch);
   expect(await reasonOf(refund(paymentId, undefined, refundId))).toEqual(mismatch);
+  const amount = { currencyCode: "USD", minorUnits: 300n };
+  expect(await reasonOf(client.refund({ paymentId, refundId, amount }, service))).toEqual(mismatch);
 });
 
 test("what was voided before it was seen is never authorized", async () => {

@@ -1,15 +1,15 @@
 import { createHash } from "node:crypto";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
-import type { Claim, WorkColumns } from "@parley/chassis/data/work.ts";
+import { type Claim, done, type WorkColumns } from "@parley/chassis/data/work.ts";
 import type { PageQuery } from "@parley/chassis/rpc/page.ts";
 import { type Account, DeclineReason, type PaymentSchema, PaymentState } from "@parley/gen/parley/payments/v1/payments_pb.js";
 import { type ColumnType, type Generated, type GeneratedAlways, type Kysely, type Selectable, sql } from "kysely";
 import type { Operation, Progress, Refund } from "./payment.ts";
 import type { Money } from "./processor.ts";
 
-/** How long the service leaves it to its callers to ask again for an outcome that is not known, before it does so by itself. */
-const reconcileAfter = sql`interval '10 seconds'`;
+/** When the service asks by itself for an outcome that is not known, where no caller has. */
+const askAgainTime = sql<Date>`now() + interval '10 seconds'`;
 
 export type AccountName = Exclude<keyof typeof Account, "UNSPECIFIED">;
 
@@ -54,7 +54,6 @@ export interface StoredPayment {
   /** Undefined where it was voided before it was seen. */
   readonly requestHash: string | undefined;
   readonly amount: Money | undefined;
-  readonly customerId: string | undefined;
   /** Undefined once the processor has answered. */
   readonly token: string | undefined;
   /** Undefined until the processor has answered. */
@@ -91,13 +90,11 @@ export interface Store {
 
 export function createStore(db: Kysely<Tables>): Store {
   const change = (state: string) => sql`jsonb_build_object('state', ${state}::text, 'time', now())`;
-  const dueAfter = (asked: Operation | undefined) => (asked === undefined ? null : sql<Date>`now() + ${reconcileAfter}`);
   /** What is left of the columns of work: a refund may still be open. */
   const doneOrDue = {
+    ...done,
     due_at: sql<Date | null>`CASE WHEN EXISTS (SELECT FROM refund WHERE refund.payment_id = payment.payment_id AND NOT is_done)
-      THEN now() + ${reconcileAfter} END`,
-    leased_until: null,
-    failures: 0,
+      THEN ${askAgainTime} END`,
   };
   const withState = (state: PaymentState) => ({
     state: PaymentState[state],
@@ -113,7 +110,7 @@ export function createStore(db: Kysely<Tables>): Store {
           state: PaymentState[state],
           asked: asked ?? null,
           history: sql`jsonb_build_array(${change(PaymentState[state])})`,
-          due_at: dueAfter(asked),
+          due_at: asked === undefined ? null : askAgainTime,
           ...(request && {
             request_hash: hashOf(request),
             order_id: request.orderId,
@@ -153,7 +150,7 @@ export function createStore(db: Kysely<Tables>): Store {
         .set({
           ...withState(state),
           asked: asked ?? null,
-          ...(asked === undefined ? doneOrDue : { due_at: dueAfter(asked) }),
+          ...(asked === undefined ? doneOrDue : { due_at: askAgainTime }),
           // The token is kept no longer than it is needed.
           ...(charge && { charge_id: charge.chargeId, payment_token: null }),
           ...(charge?.reason !== undefined && { decline_reason: DeclineReason[charge.reason] }),
@@ -180,11 +177,7 @@ export function createStore(db: Kysely<Tables>): Store {
         .values({ payment_id: paymentId, refund_id: refundId, requested: requested ?? null, amount, is_done: isDone })
         .onConflict((conflict) => conflict.doNothing())
         .execute();
-      await db
-        .updateTable("payment")
-        .set({ due_at: sql`now() + ${reconcileAfter}` })
-        .where("payment_id", "=", paymentId)
-        .execute();
+      await db.updateTable("payment").set({ due_at: askAgainTime }).where("payment_id", "=", paymentId).execute();
     },
 
     async endRefund(paymentId, refundId) {
@@ -244,7 +237,6 @@ function paymentOf(row: Selectable<PaymentTable>): StoredPayment {
     progress: { state, asked: row.asked ?? undefined },
     requestHash: row.request_hash ?? undefined,
     amount,
-    customerId: row.customer_id ?? undefined,
     token: row.payment_token ?? undefined,
     chargeId: row.charge_id ?? undefined,
   };

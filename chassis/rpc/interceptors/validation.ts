@@ -21,7 +21,8 @@ export const validation: Interceptor = (next) => async (req) => {
 
 /** Pays the cost of each message type's first validation, so that no call does. */
 export function warmValidation(contracts: readonly DescService[]): void {
-  for (const { input } of contracts.flatMap((contract) => contract.methods)) validator.validate(input, create(input));
+  for (const { input } of contracts.flatMap((contract) => contract.methods))
+    for (const one of [validator, validatorForAll]) one.validate(input, create(input));
 }
 
 async function* validated<T extends Message>(schema: DescMessage, messages: AsyncIterable<T>): AsyncGenerator<T> {
