@@ -1,21 +1,18 @@
 // Prints orders a second, and the time from PlaceOrder to CONFIRMED, through the gateway with 32
 // customers, in one process and split, in turns; commits and rpcs of an order; and beside it the
 // durable commits that the same Postgres takes.
-import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
-import { signUserToken } from "@parley/chassis/auth/local-keys.ts";
 import { embeddedUrl } from "@parley/chassis/data/embedded-postgres.ts";
 import { CartsService } from "@parley/gen/parley/carts/v1/carts_pb.js";
-import { InventoryService } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
 import { OrderState, OrdersService } from "@parley/gen/parley/orders/v1/orders_pb.js";
-import { Client, Pool } from "pg";
+import { Pool } from "pg";
 import { services } from "../services/all.ts";
-import { type Suite, startSuite } from "../tests/suite.ts";
+import { optionsFor, postgresPids, query, type Suite, setStock, startSuite } from "../tests/suite.ts";
+import { shown } from "./shown.ts";
 
 const customers = 32;
 const rounds = 3;
@@ -61,7 +58,7 @@ for (const [name, some] of Object.entries(results)) {
 async function measure(args: readonly string[]): Promise<Round> {
   const suite = await startSuite({ args, env: { PARLEY_LOG_LEVEL: "warn" } });
   try {
-    await fillStock(suite);
+    await setStock(suite, Object.fromEntries(productIds.map((productId) => [productId, 1_000_000])));
     const shoppers: (() => Promise<number>)[] = [];
     for (let index = 0; index < ordersEach; index += customers) {
       const some = Array.from({ length: customers }, (_, offset) => openShopper(suite, `customer-${index + offset}`));
@@ -69,14 +66,14 @@ async function measure(args: readonly string[]): Promise<Round> {
     }
     await run(shoppers.splice(0, warmUps));
     const isSplit = args.length > 0;
-    const before = { commits: await commitsOf(suite), ...(await metricsOf(suite, isSplit)), postgresMs: postgresCpuMs(suite) };
+    const before = { commits: await commitsOf(suite), ...(await metricsOf(suite, isSplit)), postgresMs: await postgresCpuMs(suite) };
     const own = process.cpuUsage();
     const startedMs = performance.now();
     const times = (await run(shoppers)).toSorted((a, b) => a - b);
     const seconds = (performance.now() - startedMs) / 1_000;
     const { user, system } = process.cpuUsage(own);
     await delay(1_000); // until the consumers have read all
-    const after = { commits: await commitsOf(suite), ...(await metricsOf(suite, isSplit)), postgresMs: postgresCpuMs(suite) };
+    const after = { commits: await commitsOf(suite), ...(await metricsOf(suite, isSplit)), postgresMs: await postgresCpuMs(suite) };
     return {
       ordersPerSecond: times.length / seconds,
       p50Ms: times[Math.floor(times.length * 0.5)] ?? 0,
@@ -135,24 +132,10 @@ async function openShopper(suite: Suite, customerId: string): Promise<() => Prom
   };
 }
 
-async function fillStock(suite: Suite): Promise<void> {
-  const inventory = createClient(InventoryService, createConnectTransport({ baseUrl: suite.gatewayUrl }));
-  const staff = await optionsFor(suite, "staff", "staff");
-  for (const productId of productIds) await inventory.setStock({ productId, onHand: 1_000_000n }, staff);
-}
-
-async function optionsFor({ dataDir }: Suite, subject: string, role: "customer" | "staff") {
-  const token = await signUserToken(dataDir, { subject, roles: [role], issuer: "parley", audience: "parley", seconds: 3_600 });
-  return { headers: { authorization: `Bearer ${token}` } };
-}
-
 /** Transactions that wrote something, by the ids that they were given. */
-async function commitsOf(suite: Suite): Promise<number> {
-  const client = new Client({ connectionString: embeddedUrl(suite.dataDir, "orders") });
-  await client.connect();
-  const { rows } = await client.query<{ next: string }>("SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS next");
-  await client.end();
-  return Number(rows[0]?.next);
+async function commitsOf({ dataDir }: Suite): Promise<number> {
+  const [row] = await query<{ next: string }>(dataDir, "orders", "SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS next");
+  return Number(row?.next);
 }
 
 /** Calls that all services have answered, event logs aside, and the CPU time of services and gateway, in milliseconds. */
@@ -168,11 +151,9 @@ async function metricsOf(suite: Suite, isSplit: boolean): Promise<{ calls: numbe
   };
 }
 
-/** The CPU time of the server and its sessions, in milliseconds, by Linux's proc(5): ticks of 10 ms. */
-function postgresCpuMs({ dataDir }: Suite): number {
-  const postmaster = readFileSync(join(dataDir, "postgres/data/postmaster.pid"), "utf8").split("\n")[0] ?? "";
-  const children = execFileSync("ps", ["-o", "pid=", "--ppid", postmaster], { encoding: "utf8" }).trim().split(/\s+/);
-  const ticks = [postmaster, ...children].map((pid) => {
+/** The CPU time of Postgres, in milliseconds, by Linux's proc(5): ticks of 10 ms. */
+async function postgresCpuMs(suite: Suite): Promise<number> {
+  const ticks = (await postgresPids(suite)).map((pid) => {
     const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
     return Number(fields[11]) + Number(fields[12]);
   });
@@ -194,10 +175,4 @@ async function durableCommits(suite: Suite): Promise<number> {
   const perSecond = (done * 1_000) / (performance.now() - startedMs);
   await pool.end();
   return perSecond;
-}
-
-/** The median, and the least and the most. */
-function shown(values: readonly number[], digits = 0): string {
-  const [least, ...rest] = values.toSorted((a, b) => a - b).map((value) => value.toFixed(digits));
-  return `${[least, ...rest][Math.floor(values.length / 2)]} (${least} to ${rest.at(-1)})`;
 }

@@ -22,6 +22,7 @@ import type { Tables as InventoryTables } from "@parley/inventory/store.ts";
 import { Pool } from "pg";
 import { Registry } from "prom-client";
 import { startSuite } from "../tests/suite.ts";
+import { shown } from "./shown.ts";
 
 const productCount = 100_000;
 const atOnce = 16;
@@ -149,10 +150,4 @@ async function perSecond(work: () => Promise<unknown>): Promise<number> {
     }),
   );
   return (done * 1_000) / (performance.now() - startedMs);
-}
-
-/** The median, and the least and the most. */
-function shown(values: readonly number[], digits = 0): string {
-  const [least, ...rest] = values.toSorted((a, b) => a - b).map((value) => value.toFixed(digits));
-  return `${[least, ...rest][Math.floor(values.length / 2)]} (${least} to ${rest.at(-1)})`;
 }

@@ -8,7 +8,7 @@ import { NotificationsService } from "@parley/gen/parley/notifications/v1/notifi
 import { type Order, OrdersService, RejectReason, OrderState as State } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { PaymentState, PaymentsService } from "@parley/gen/parley/payments/v1/payments_pb.js";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { partPids, type Suite, startSuite, tokenFor } from "./suite.ts";
+import { optionsFor, partPids, type Suite, startSuite } from "./suite.ts";
 
 /** What must be in no log, each a word of its own. */
 const secrets = {
@@ -22,18 +22,14 @@ const secrets = {
 const address = { ...secrets, token: undefined, countryCode: "DE" };
 
 let suite: Suite;
-let staff: Awaited<ReturnType<typeof optionsOf>>;
+let staff: Awaited<ReturnType<typeof optionsFor>>;
 beforeAll(async () => {
   suite = await startSuite({ args: ["--split"], env: { PARLEY_LOG_LEVEL: "debug" } });
-  staff = await optionsOf("eve", "staff");
+  staff = await optionsFor(suite, "eve", "staff");
 });
 afterAll(async () => {
   expect(await suite.stop()).toBe(0);
 });
-
-async function optionsOf(subject: string, role: "customer" | "staff" = "customer") {
-  return { headers: { authorization: `Bearer ${await tokenFor(suite, subject, role)}` } };
-}
 
 function open() {
   const transport = createConnectTransport({ baseUrl: suite.gatewayUrl });
@@ -49,7 +45,7 @@ function open() {
 /** A customer who orders so many kites, and how. */
 async function openCustomer(customerId: string, paymentToken = "tok_approved") {
   const clients = open();
-  const options = await optionsOf(customerId);
+  const options = await optionsFor(suite, customerId, "customer");
   const fill = async (quantity = 2) =>
     (await clients.carts.addItem({ productId: "kite", quantity, requestId: randomUUID() }, options)).cart!;
   const place = async (cart: Awaited<ReturnType<typeof fill>>, requestId: string = randomUUID()): Promise<Order> => {

@@ -1,34 +1,21 @@
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createServiceToken } from "@parley/chassis/auth/service-token.ts";
-import { embeddedUrl } from "@parley/chassis/data/embedded-postgres.ts";
 import { eventually } from "@parley/chassis/testing/eventually.ts";
 import { openTestTransport } from "@parley/chassis/testing/rpc.ts";
 import { InventoryService, ReservationState } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
-import { Client } from "pg";
 import { expect, test } from "vitest";
-import { partPids, type Suite, startSuite, tokenFor } from "./suite.ts";
+import { optionsFor, partPids, postgresPids, query, type Suite, setStock, startSuite } from "./suite.ts";
 
 /** A client of the inventory's own port. */
 function inventoryOf(suite: Suite) {
   return createClient(InventoryService, openTestTransport([suite.portOf("inventory")], [InventoryService]));
 }
 
-async function query(suite: Suite, statement: string): Promise<Record<string, string>> {
-  const client = new Client({ connectionString: embeddedUrl(suite.dataDir, "inventory") });
-  await client.connect();
-  try {
-    return (await client.query(statement)).rows[0];
-  } finally {
-    await client.end();
-  }
-}
-
 test("when Postgres is killed under write load no acknowledged write is lost, and the services recover by themselves", async () => {
   const suite = await startSuite();
-  const staff = { headers: { authorization: `Bearer ${await tokenFor(suite, "bob", "staff")}` }, timeoutMs: 2_000 };
+  const staff = { ...(await optionsFor(suite, "bob", "staff")), timeoutMs: 2_000 };
   const client = inventoryOf(suite);
   const acknowledged = new Set<string>();
   const unknown = new Set<string>();
@@ -49,21 +36,22 @@ test("when Postgres is killed under write load no acknowledged write is lost, an
   for (let round = 0; round < 3; round++) {
     const before = acknowledged.size;
     await eventually(() => expect(acknowledged.size).toBeGreaterThan(before + 100));
-    const pid = Number(readFileSync(join(suite.dataDir, "postgres/data/postmaster.pid"), "utf8").split("\n")[0]);
-    process.kill(pid, "SIGKILL");
+    const [pid] = await postgresPids(suite);
+    process.kill(pid!, "SIGKILL");
   }
   const before = acknowledged.size;
   await eventually(() => expect(acknowledged.size).toBeGreaterThan(before + 100));
   isOver = true;
   await Promise.all(writers);
   expect(unknown.size).toBeGreaterThan(0);
-  const { on_hand: counted, requests } = await query(
-    suite,
+  const [counted] = await query<{ on_hand: string; requests: string[] }>(
+    suite.dataDir,
+    "inventory",
     "SELECT on_hand, (SELECT array_agg(request_id) FROM restock) AS requests FROM stock WHERE product_id = 'counted'",
   );
-  const recorded = new Set(requests);
+  const recorded = new Set(counted!.requests);
   expect([...acknowledged].filter((requestId) => !recorded.has(requestId))).toEqual([]);
-  expect(Number(counted)).toBe(recorded.size);
+  expect(Number(counted!.on_hand)).toBe(recorded.size);
   // What was not answered is sent again with its id, and so happens once, whether or not it had happened.
   for (const requestId of [...unknown]) await restock(requestId);
   expect(unknown.size).toBe(0);
@@ -76,8 +64,7 @@ test("a service that is killed in the midst of transactions leaves none half don
   const token = await (await createServiceToken("carts", join(suite.dataDir, "keys/carts.private.json"), "parley"))();
   const client = inventoryOf(suite);
   const states = new Map<string, ReservationState>();
-  const staff = { headers: { authorization: `Bearer ${await tokenFor(suite, "bob", "staff")}` } };
-  for (const productId of ["kite", "tin-robot"]) await client.setStock({ productId, onHand: 1_000_000n }, staff);
+  await setStock(suite, { kite: 1_000_000, "tin-robot": 1_000_000 });
   const reserve = async (reservationId: string): Promise<void> => {
     const lines = ["kite", "tin-robot"].map((productId) => ({ productId, quantity: 1n }));
     for (;;) {
@@ -109,8 +96,9 @@ test("a service that is killed in the midst of transactions leaves none half don
   await Promise.all(buyers);
   const held = [...states.values()].filter((state) => state === ReservationState.HELD).length;
   expect(held).toBeGreaterThan(0);
-  const rows = await query(
-    suite,
+  const [rows] = await query(
+    suite.dataDir,
+    "inventory",
     `SELECT (SELECT reserved FROM stock WHERE product_id = 'kite') AS kite,
     (SELECT reserved FROM stock WHERE product_id = 'tin-robot') AS robot,
     (SELECT count(*) FROM reservation WHERE state = 'HELD') AS held, (SELECT count(*) FROM reservation) AS all`,

@@ -4,8 +4,14 @@ import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
+import { createClient } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-web";
+import { signUserToken } from "@parley/chassis/auth/local-keys.ts";
+import { embeddedUrl } from "@parley/chassis/data/embedded-postgres.ts";
 import { makeDataDir } from "@parley/chassis/testing/data-dir.ts";
 import { findFreePorts } from "@parley/chassis/testing/ports.ts";
+import { InventoryService } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
+import { Client, type QueryResultRow } from "pg";
 import { services } from "../services/all.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -82,11 +88,44 @@ export async function startSuite(options: { args?: readonly string[]; env?: Node
   };
 }
 
-/** Returns a token of the suite's own keys, as `npm run token` prints it. */
-export async function tokenFor({ dataDir }: Suite, subject: string, role: "customer" | "staff"): Promise<string> {
-  const args = [join(root, "tools/token.ts"), "--subject", subject, "--role", role];
-  const { stdout } = await promisify(execFile)(process.execPath, args, { env: { ...process.env, PARLEY_DATA_DIR: dataDir } });
-  return stdout.trim();
+/** Returns a token of the suite's own keys, good for an hour. */
+export function tokenFor({ dataDir }: Suite, subject: string, role: "customer" | "staff"): Promise<string> {
+  return signUserToken(dataDir, { subject, roles: [role], issuer: "parley", audience: "parley", seconds: 3_600 });
+}
+
+/** Returns the options of a call that a user makes. */
+export async function optionsFor(
+  suite: Suite,
+  subject: string,
+  role: "customer" | "staff",
+): Promise<{ headers: { authorization: string } }> {
+  return { headers: { authorization: `Bearer ${await tokenFor(suite, subject, role)}` } };
+}
+
+/** Sets what is on hand of products, through the gateway. */
+export async function setStock(suite: Suite, onHand: Readonly<Record<string, number>>): Promise<void> {
+  const inventory = createClient(InventoryService, createConnectTransport({ baseUrl: suite.gatewayUrl }));
+  const staff = await optionsFor(suite, "staff", "staff");
+  for (const [productId, count] of Object.entries(onHand)) await inventory.setStock({ productId, onHand: BigInt(count) }, staff);
+}
+
+/** Runs a statement in a service's database of a suite that runs. */
+export async function query<Row extends QueryResultRow>(dataDir: string, serviceName: string, statement: string): Promise<Row[]> {
+  const client = new Client({ connectionString: embeddedUrl(dataDir, serviceName) });
+  client.on("error", () => {}); // it may be killed
+  await client.connect();
+  try {
+    return (await client.query<Row>(statement)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+/** Returns the process ids of the suite's Postgres, the server's own first, then those of its sessions. Throws where it does not run. */
+export async function postgresPids({ dataDir }: Suite): Promise<number[]> {
+  const postmaster = Number(readFileSync(join(dataDir, "postgres/data/postmaster.pid"), "utf8").split("\n")[0]);
+  const { stdout } = await promisify(execFile)("ps", ["-o", "pid=", "--ppid", String(postmaster)]);
+  return [postmaster, ...stdout.split(/\s+/).map(Number)].filter((pid) => pid > 1); // to 0, a signal would be for our own group
 }
 
 /** Returns the process ids of a split suite's parts, or of those whose script has this name. */

@@ -2,11 +2,10 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { type CallOptions, Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
-import { signUserToken } from "@parley/chassis/auth/local-keys.ts";
 import { CartsService } from "@parley/gen/parley/carts/v1/carts_pb.js";
 import { type Order, OrderState, OrdersService, RejectReason } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { testTokens } from "@parley/payments/simulated-processor.ts";
-import type { Suite } from "../suite.ts";
+import { optionsFor, type Suite } from "../suite.ts";
 import type { Quantities, Told } from "./checks.ts";
 import type { Random } from "./random.ts";
 
@@ -165,13 +164,4 @@ export async function shop({ suite, customerId, productIds, random, journal, eno
     journal.placed.push({ startedMs, settledMs: performance.now(), state: settled.state });
     await conclude(settled);
   }
-}
-
-async function optionsFor(
-  { dataDir }: Suite,
-  subject: string,
-  role: "customer" | "staff",
-): Promise<{ headers: { authorization: string } }> {
-  const token = await signUserToken(dataDir, { subject, roles: [role], issuer: "parley", audience: "parley", seconds: 86_400 });
-  return { headers: { authorization: `Bearer ${token}` } };
 }

@@ -1,12 +1,9 @@
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import { services } from "../../services/all.ts";
-import { partPids, type Suite } from "../suite.ts";
+import { partPids, postgresPids, query, type Suite } from "../suite.ts";
 import type { Random } from "./random.ts";
-import { query } from "./snapshot.ts";
 
 /** Something that was done to the suite. */
 export interface Fault {
@@ -32,7 +29,7 @@ export async function injectFaults(suite: Suite, { random, enough }: { random: R
     const victim = random.pick(victims);
     const kind = random.pick<Fault["kind"]>(["kill", "kill", "freeze", "cut"]);
     const forMs = random.between(...frozenMs);
-    const pids = victim === "postgres" ? await postgresPids(suite) : pickOne(await partPids(suite, victim), random);
+    const pids = victim === "postgres" ? await postgresPids(suite).catch(() => []) : pickOne(await partPids(suite, victim), random);
     if (pids.length === 0) continue; // it is being started again
     faults.push({ victim, kind, atMs: performance.now() });
     if (kind === "cut") await cut(suite, victim);
@@ -54,18 +51,6 @@ function send(signal: NodeJS.Signals, pids: readonly number[]): void {
     try {
       process.kill(pid, signal);
     } catch {} // it has ended meanwhile
-  }
-}
-
-/** Returns the server's process, and those of its sessions. */
-async function postgresPids({ dataDir }: Suite): Promise<number[]> {
-  const file = join(dataDir, "postgres/data/postmaster.pid");
-  try {
-    const postmaster = Number(readFileSync(file, "utf8").split("\n")[0]);
-    const { stdout } = await promisify(execFile)("ps", ["-o", "pid=", "--ppid", String(postmaster)]);
-    return [postmaster, ...stdout.split(/\s+/).map(Number)].filter((pid) => pid > 1); // 0 would be our own group
-  } catch {
-    return [];
   }
 }
 

@@ -17,8 +17,9 @@ import { OrderState, OrdersService } from "@parley/gen/parley/orders/v1/orders_p
 import { checkout } from "@parley/orders/checkout.ts";
 import { expect, onTestFinished, test } from "vitest";
 import { services } from "../../services/all.ts";
+import { query } from "../suite.ts";
 import { checks } from "./checks.ts";
-import { query, takeSnapshot } from "./snapshot.ts";
+import { takeSnapshot } from "./snapshot.ts";
 
 const leaseMs = 1_000;
 /** How many cases run at once, each with an orders process of its own. */

@@ -1,18 +1,5 @@
-import { embeddedUrl } from "@parley/chassis/data/embedded-postgres.ts";
-import { Client, type QueryResultRow } from "pg";
+import { query } from "../suite.ts";
 import type { Quantities, Snapshot, Told } from "./checks.ts";
-
-/** Runs a statement in a service's database of a suite that runs. */
-export async function query<Row extends QueryResultRow>(dataDir: string, serviceName: string, statement: string): Promise<Row[]> {
-  const client = new Client({ connectionString: embeddedUrl(dataDir, serviceName) });
-  client.on("error", () => {});
-  await client.connect();
-  try {
-    return (await client.query<Row>(statement)).rows;
-  } finally {
-    await client.end();
-  }
-}
 
 /** Reads what each database says, beside what clients were told and expect. */
 export async function takeSnapshot(

@@ -1,15 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { createClient } from "@connectrpc/connect";
-import { createConnectTransport } from "@connectrpc/connect-web";
-import { signUserToken } from "@parley/chassis/auth/local-keys.ts";
-import { InventoryService } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
 import { OrderState } from "@parley/gen/parley/orders/v1/orders_pb.js";
-import { type Suite, startSuite } from "../suite.ts";
+import { query, type Suite, setStock, startSuite } from "../suite.ts";
 import { checks, type Quantities } from "./checks.ts";
 import { createJournal, shop } from "./customers.ts";
 import { type Fault, injectFaults } from "./faults.ts";
 import { createRandom } from "./random.ts";
-import { query, takeSnapshot } from "./snapshot.ts";
+import { takeSnapshot } from "./snapshot.ts";
 
 const customers = 32;
 /** How many there are of each product: two are scarce. */
@@ -62,7 +58,7 @@ export async function torture({ seconds, seed, patienceSeconds = 60, script }: T
     ...(script !== undefined && { script }),
   });
   try {
-    await fillStock(suite);
+    await setStock(suite, putIn);
     const journal = createJournal();
     const enough = AbortSignal.timeout(seconds * 1_000);
     const over = new AbortController();
@@ -105,20 +101,6 @@ export async function torture({ seconds, seed, patienceSeconds = 60, script }: T
   } finally {
     await suite.stop();
   }
-}
-
-async function fillStock(suite: Suite): Promise<void> {
-  const transport = createConnectTransport({ baseUrl: suite.gatewayUrl });
-  const token = await signUserToken(suite.dataDir, {
-    subject: "staff",
-    roles: ["staff"],
-    issuer: "parley",
-    audience: "parley",
-    seconds: 300,
-  });
-  const inventory = createClient(InventoryService, transport);
-  for (const [productId, onHand] of Object.entries(putIn))
-    await inventory.setStock({ productId, onHand: BigInt(onHand) }, { headers: { authorization: `Bearer ${token}` } });
 }
 
 /** Waits until nothing is left to be done and all events were read; returns false where that takes too long. */
