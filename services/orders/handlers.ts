@@ -86,7 +86,7 @@ export function createHandlers({
     const leftMs = Math.min(waitMs, deadlineMs - performance.now() - answerMarginMs);
     const timeout = AbortSignal.timeout(Math.max(Math.floor(leftMs), 0));
     const ended = signal === undefined ? timeout : AbortSignal.any([timeout, signal]);
-    return (await watch.wait(order.orderId, ({ state }) => !isOpen(state), ended)) ?? (await store.find(order.orderId)) ?? order;
+    return (await watch.wait(order, ({ state }) => !isOpen(state), ended)) ?? (await store.find(order.orderId)) ?? order;
   }
 
   /** Takes a decision on an order that nothing else decides upon meanwhile; returns it as it was where it may not be taken in its state. */

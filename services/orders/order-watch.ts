@@ -14,8 +14,8 @@ const intervalMs = 500;
 export interface OrderWatch {
   /** Says that this process has changed an order. */
   changed(order: Order): void;
-  /** Resolves with the order once `isEnough` says so of it; undefined when the signal fires. */
-  wait(orderId: string, isEnough: (order: Order) => boolean, signal: AbortSignal): Promise<Order | undefined>;
+  /** Resolves with an order, of which this much is known, once it has changed so that `isEnough` says so; undefined when the signal fires. */
+  wait(known: Order, isEnough: (order: Order) => boolean, signal: AbortSignal): Promise<Order | undefined>;
   /** Streams the order as it is, and then as it is after each further change, until the last. Ends at once where there is none. */
   follow(orderId: string, signal: AbortSignal): AsyncIterable<Order>;
 }
@@ -70,9 +70,9 @@ export function createOrderWatch({ find, listChanged }: Pick<Store, "find" | "li
   return {
     changed,
 
-    async wait(orderId, isEnough, signal) {
+    async wait({ orderId, history }, isEnough, signal) {
       const found = Promise.withResolvers<Order>();
-      const leave = enter(orderId, { seen: 0, tell: (order) => isEnough(order) && found.resolve(order) });
+      const leave = enter(orderId, { seen: history.length, tell: (order) => isEnough(order) && found.resolve(order) });
       try {
         return await untilAborted(found.promise, signal).catch(() => undefined);
       } finally {
