@@ -8,6 +8,7 @@ export interface Message {
 
 /** Writes what a customer is told of an order that came to its state. */
 export function writeMessage(order: Order): Message {
+  const formatMoney = moneyFormat(order.total?.currencyCode);
   const total = formatMoney(order.total);
   const [what, text] = textsOf(order, total);
   const lines = order.lines.map(({ quantity, title, price }) => `  ${quantity} x ${title}, ${formatMoney(price)} each`);
@@ -43,9 +44,9 @@ function reasonOf(reason: RejectReason): string {
   }
 }
 
-/** Formats an amount in the currency's own number of decimals (ISO 4217). */
-function formatMoney(money: Order["total"]): string {
-  const { currencyCode: currency = "XXX", minorUnits = 0n } = money ?? {};
+/** Returns what formats the amounts of an order, which are all of one currency, in its own number of decimals (ISO 4217). */
+function moneyFormat(currency = "XXX"): (money: Order["total"]) => string {
   const format = new Intl.NumberFormat("en", { style: "currency", currency });
-  return format.format(Number(minorUnits) / 10 ** (format.resolvedOptions().maximumFractionDigits ?? 2));
+  const { maximumFractionDigits = 2 } = format.resolvedOptions();
+  return (money) => format.format(Number(money?.minorUnits ?? 0n) / 10 ** maximumFractionDigits);
 }
