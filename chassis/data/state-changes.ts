@@ -1,13 +1,14 @@
-import { type QueryExecutorProvider, sql } from "kysely";
-
-/** For each state of a thing, those that it may come to from there. */
-export type StateChanges<State extends string> = Readonly<Record<State, readonly State[]>>;
+import { type QueryExecutorProvider, type RawBuilder, sql } from "kysely";
 
 /**
  * Lets a table's column `state` have these states alone, and change in these ways alone, whatever
- * the code says, in a migration. A later migration that changes them calls it again.
+ * the code says, in a migration: `changes` has, for each state, those that it may come to. A later migration that changes them calls it again.
  */
-export async function setStateChanges(db: QueryExecutorProvider, table: string, changes: StateChanges<string>): Promise<void> {
+export async function setStateChanges(
+  db: QueryExecutorProvider,
+  table: string,
+  changes: Readonly<Record<string, readonly string[]>>,
+): Promise<void> {
   const states = Object.keys(changes);
   const legal = Object.entries(changes).flatMap(([from, to]) => to.map((state) => `${from} ${state}`));
   const list = (texts: readonly string[]) => sql.join(texts.map((text) => sql.lit(text)));
@@ -23,4 +24,9 @@ export async function setStateChanges(db: QueryExecutorProvider, table: string, 
     END $$`.execute(db);
   await sql`CREATE OR REPLACE TRIGGER ${name} BEFORE UPDATE OF state ON ${tableRef}
     FOR EACH ROW EXECUTE FUNCTION ${name}()`.execute(db);
+}
+
+/** Returns an entry of a JSON history: the state that a thing comes to, and when, by the database's clock. */
+export function historyEntry(state: string): RawBuilder<unknown> {
+  return sql`jsonb_build_object('state', ${state}::text, 'time', now())`;
 }

@@ -1,5 +1,6 @@
 import { create, fromJson, type JsonObject, toJson } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { historyEntry } from "@parley/chassis/data/state-changes.ts";
 import { type Claim, done, dueNow, type FirstLease, intervalOf, type WorkColumns } from "@parley/chassis/data/work.ts";
 import type { PageQuery } from "@parley/chassis/rpc/page.ts";
 import {
@@ -92,7 +93,6 @@ export interface Store {
 }
 
 export function createStore(db: Kysely<Tables>): Store {
-  const change = (state: string) => sql`jsonb_build_object('state', ${state}::text, 'time', now())`;
   return {
     async insert(order, lease) {
       const lines = order.lines.map((line) => toJson(OrderLineSchema, create(OrderLineSchema, line)));
@@ -110,7 +110,7 @@ export function createStore(db: Kysely<Tables>): Store {
           currency_code: order.total.currencyCode,
           shipping_address: JSON.stringify(toJson(AddressSchema, order.shippingAddress)),
           payment_token: order.paymentToken,
-          history: sql`jsonb_build_array(${change("PENDING")})`,
+          history: sql`jsonb_build_array(${historyEntry("PENDING")})`,
           ...lease,
         })
         .onConflict((conflict) => conflict.doNothing())
@@ -165,16 +165,15 @@ export function createStore(db: Kysely<Tables>): Store {
     },
 
     async move(orderId, { from, to, attempt, reason }) {
-      const isEnd = !isOpen(to);
       let query = db
         .updateTable("customer_order")
         .set({
           state: OrderState[to],
-          history: sql<string>`history || ${change(OrderState[to])}`,
+          history: sql<string>`history || ${historyEntry(OrderState[to])}`,
           ...(reason !== undefined && { reject_reason: RejectReason[reason] }),
           ...(to === OrderState.CONFIRMED && { confirm_time: sql`now()` }),
           ...(to === OrderState.CANCELLING && { cancel_time: sql`now()`, ...dueNow }),
-          ...(isEnd && { ...done, payment_token: null }), // the token is kept no longer than it is needed
+          ...(!isOpen(to) && { ...done, payment_token: null }), // the token is kept no longer than it is needed
         })
         .where("order_id", "=", orderId)
         .where("state", "=", OrderState[from] as keyof typeof OrderState);

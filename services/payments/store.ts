@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { historyEntry } from "@parley/chassis/data/state-changes.ts";
 import { type Claim, done, type WorkColumns } from "@parley/chassis/data/work.ts";
 import type { PageQuery } from "@parley/chassis/rpc/page.ts";
 import { type Account, DeclineReason, type PaymentSchema, PaymentState } from "@parley/gen/parley/payments/v1/payments_pb.js";
@@ -89,7 +90,6 @@ export interface Store {
 }
 
 export function createStore(db: Kysely<Tables>): Store {
-  const change = (state: string) => sql`jsonb_build_object('state', ${state}::text, 'time', now())`;
   /** What is left of the columns of work: a refund may still be open. */
   const doneOrDue = {
     ...done,
@@ -98,7 +98,7 @@ export function createStore(db: Kysely<Tables>): Store {
   };
   const withState = (state: PaymentState) => ({
     state: PaymentState[state],
-    history: sql<string>`CASE state WHEN ${PaymentState[state]} THEN history ELSE history || ${change(PaymentState[state])} END`,
+    history: sql<string>`CASE state WHEN ${PaymentState[state]} THEN history ELSE history || ${historyEntry(PaymentState[state])} END`,
   });
 
   return {
@@ -109,7 +109,7 @@ export function createStore(db: Kysely<Tables>): Store {
           payment_id: paymentId,
           state: PaymentState[state],
           asked: asked ?? null,
-          history: sql`jsonb_build_array(${change(PaymentState[state])})`,
+          history: sql`jsonb_build_array(${historyEntry(PaymentState[state])})`,
           due_at: asked === undefined ? null : askAgainTime,
           ...(request && {
             request_hash: hashOf(request),
