@@ -140,7 +140,7 @@ export function openDatabase<Schema>(options: DatabaseOptions): Database<Schema>
         } catch (error) {
           if (!isGivenUp(error) || attempt === retries.attempts) throw error;
         }
-        await delay(Math.random() * retries.firstWaitMs * 2 ** attempt, undefined, { signal: findCurrentCall()?.signal });
+        await delay(Math.random() * retries.firstWaitMs * 2 ** (attempt - 1), undefined, { signal: findCurrentCall()?.signal });
       }
     },
     async close() {
