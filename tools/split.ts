@@ -83,9 +83,6 @@ export async function splitProcesses(
       PARLEY_ADMIN_BASE_PORT: String(adminPort),
     }),
   );
-  const killAll = (): void => {
-    for (const one of parts) one.kill();
-  };
   const stop = async (exitCode: number): Promise<void> => {
     for (const one of parts.toReversed()) await one.stop();
     await databases.stop();
@@ -94,7 +91,7 @@ export async function splitProcesses(
   onStopSignal({
     stop: () => stop(0),
     kill() {
-      killAll();
+      for (const one of parts) one.kill();
       process.exit(1);
     },
   });

@@ -30,7 +30,7 @@ export function findOwner(context: Caller): string | undefined {
 }
 
 /** Returns who makes the call, of a method that is not public. */
-export function identityOf({ values }: Caller): Identity {
+function identityOf({ values }: Caller): Identity {
   const identity = values.get(identityKey);
   if (identity === undefined) throw new Error("a public method has no caller");
   return identity;
