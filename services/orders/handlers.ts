@@ -1,4 +1,4 @@
-import { durationMs, timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { Client, HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { customerIdOf, findOwner } from "@parley/chassis/auth/caller.ts";
 import type { Database } from "@parley/chassis/data/database.ts";
@@ -153,14 +153,7 @@ export function createHandlers({
         minAgeMs: minAge === undefined ? stuck.minAgeMs : durationMs(minAge),
         minAttempts: minAttempts === 0 ? stuck.minAttempts : minAttempts,
       };
-      const rows = await store.listStuck(query);
-      return {
-        stuckOrders: rows.map(({ sinceTime, dueTime, ...row }) => ({
-          ...row,
-          sinceTime: timestampFromDate(sinceTime),
-          dueTime: timestampFromDate(dueTime),
-        })),
-      };
+      return { stuckOrders: await store.listStuck(query) };
     },
 
     async retryOrder({ orderId }, context) {

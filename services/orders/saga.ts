@@ -14,6 +14,12 @@ const concurrency = 32;
 /** An outcome that is not known is asked for again, at first soon. */
 const retryMs = { first: 250, atMost: 5_000 };
 
+/** How the work on an order ended; `reason`: why it is rejected. */
+interface Decided {
+  readonly decision: Decision;
+  readonly reason?: RejectReason;
+}
+
 /** Called before and after each step and compensation, for tests that stop the process there. */
 export type Hook = (at: {
   readonly orderId: string;
@@ -53,7 +59,7 @@ export function startSaga(options: SagaOptions): Worker {
   }
 
   /** Goes through the steps of the order's direction; returns what is to be decided. Throws where an outcome is not known. */
-  async function runSteps(order: HeldOrder, lease: Lease): Promise<{ decision: Decision; reason?: RejectReason }> {
+  async function runSteps(order: HeldOrder, lease: Lease): Promise<Decided> {
     let at: Step | Compensation | Decision = isUndoing(order.state) ? first.undo : first.forward;
     let result: Result = { outcome: "done" };
     while (isStep(at)) {
@@ -77,7 +83,7 @@ export function startSaga(options: SagaOptions): Worker {
     }
   }
 
-  async function decide(order: HeldOrder, { attempt }: Lease, { decision, reason }: { decision: Decision; reason?: RejectReason }) {
+  async function decide(order: HeldOrder, { attempt }: Lease, { decision, reason }: Decided) {
     const to = findNext(decision, order.state);
     if (to === undefined) throw new Error(`an order that is ${OrderState[order.state]} cannot ${decision}`);
     const change = { from: order.state, to, attempt, ...(reason !== undefined && { reason }) };

@@ -11,6 +11,8 @@ import {
   OrderSchema,
   OrderState,
   RejectReason,
+  type StuckOrder,
+  StuckOrderSchema,
 } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { type ColumnType, type Generated, type GeneratedAlways, type Kysely, type Selectable, sql } from "kysely";
 import { isOpen, type Line } from "./order.ts";
@@ -87,7 +89,7 @@ export interface Store {
   /** Of these orders, lists those that have changed more often. */
   listChanged(changes: ReadonlyMap<string, number>): Promise<Order[]>;
   /** Lists orders on which work is to be done, for so long or after so many attempts. */
-  listStuck(query: { minAgeMs: number; minAttempts: number }): Promise<{ order: Order; attempt: number; sinceTime: Date; dueTime: Date }[]>;
+  listStuck(query: { minAgeMs: number; minAttempts: number }): Promise<StuckOrder[]>;
   /** Makes an order due that has something left to be done; returns undefined where it has not. */
   makeDue(orderId: string): Promise<Order | undefined>;
 }
@@ -216,12 +218,14 @@ export function createStore(db: Kysely<Tables>): Store {
         .orderBy(since)
         .limit(100)
         .execute();
-      return rows.map((row) => ({
-        order: orderOf(row),
-        attempt: row.attempt,
-        sinceTime: row.since_time,
-        dueTime: row.due_at ?? row.since_time,
-      }));
+      return rows.map((row) =>
+        create(StuckOrderSchema, {
+          order: orderOf(row),
+          attempt: row.attempt,
+          sinceTime: timestampFromDate(row.since_time),
+          dueTime: timestampFromDate(row.due_at ?? row.since_time),
+        }),
+      );
     },
 
     async makeDue(orderId) {
