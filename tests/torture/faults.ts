@@ -1,4 +1,5 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import { services } from "../../services/all.ts";
@@ -33,8 +34,8 @@ export async function injectFaults(suite: Suite, { random, enough }: { random: R
     if (pids.length === 0) continue; // it is being started again
     faults.push({ victim, kind, atMs: performance.now() });
     if (kind === "cut") await cut(suite, victim);
-    else send(kind === "kill" ? "SIGKILL" : "SIGSTOP", pids);
-    if (kind === "freeze") thawing.push(delay(forMs).then(() => send("SIGCONT", pids)));
+    else if (kind === "kill") kill(pids);
+    else thawing.push(freeze(pids, forMs));
   }
   await Promise.all(thawing);
   return faults;
@@ -46,12 +47,19 @@ function pickOne(pids: readonly number[], random: Random): number[] {
   return first === undefined ? [] : [random.pick([first, ...others])];
 }
 
-function send(signal: NodeJS.Signals, pids: readonly number[]): void {
+function kill(pids: readonly number[]): void {
   for (const pid of pids) {
     try {
-      process.kill(pid, signal);
+      process.kill(pid, "SIGKILL");
     } catch {} // it has ended meanwhile
   }
+}
+
+/** Freezes processes for a time, by a process of its own: whatever ends this one, nothing stays frozen. */
+async function freeze(pids: readonly number[], forMs: number): Promise<void> {
+  const all = pids.join(" ");
+  const script = `kill -STOP ${all}; sleep ${forMs / 1_000}; kill -CONT ${all}`;
+  await once(spawn("sh", ["-c", script], { detached: true, stdio: "ignore" }), "exit");
 }
 
 /** Ends the TCP connections of a service, where the machine lets us; its database connections where it has any. */
