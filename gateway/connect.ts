@@ -3,8 +3,8 @@ import { createUniversalMethodHandler, type UniversalHandler, type UniversalHand
 import { createHandlerFactory as createConnectFactory } from "@connectrpc/connect/protocol-connect";
 import { createHandlerFactory as createGrpcFactory, setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { createHandlerFactory as createGrpcWebFactory } from "@connectrpc/connect/protocol-grpc-web";
-import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
 import type { Shutdown } from "@parley/chassis/rpc/shutdown.ts";
+import { compressions, compressMinBytes } from "./compression.ts";
 import { types } from "./contracts.ts";
 
 /** Answers a gRPC or gRPC-Web call of a method that there is not, as their clients expect it: with a status. */
@@ -35,7 +35,8 @@ export function createConnectHandlers(options: {
         interceptors: options.interceptors,
         readMaxBytes: options.maxMessageBytes,
         maxTimeoutMs,
-        acceptCompression: [compressionGzip, compressionBrotli],
+        acceptCompression: compressions,
+        compressMinBytes,
         shutdownSignal: options.shutdown.signalFor(spec.kind),
         // A misspelt field is told, not dropped.
         jsonOptions: { registry: types, ignoreUnknownFields: false },

@@ -1,19 +1,14 @@
-import {
-  type DescMessage,
-  fromJson,
-  getOption,
-  hasOption,
-  type JsonObject,
-  type JsonValue,
-  type Message,
-  toJson,
-} from "@bufbuild/protobuf";
-import { ConnectError, createHandlerContext, type Interceptor, type MethodImplSpec } from "@connectrpc/connect";
+import { create, fromJson, type JsonObject, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
+import { anyPack, anyUnpack } from "@bufbuild/protobuf/wkt";
+import { ConnectError, createHandlerContext, type HandlerContext, type Interceptor, type MethodImplSpec } from "@connectrpc/connect";
 import {
   assertByteStreamRequest,
+  type Compression,
+  compressionNegotiate,
   createAsyncIterable,
   invokeUnaryImplementation,
   readAllBytes,
+  transformInvokeImplementation,
   type UniversalHandlerFn,
   type UniversalServerRequest,
   type UniversalServerResponse,
@@ -21,13 +16,15 @@ import {
 import { codeToHttpStatus } from "@connectrpc/connect/protocol-connect";
 import { fail, invalidRequest, statusMessageOf } from "@parley/chassis/rpc/errors.ts";
 import type { Shutdown } from "@parley/chassis/rpc/shutdown.ts";
-import { http } from "@parley/gen/google/api/annotations_pb.js";
-import type { HttpRule } from "@parley/gen/google/api/http_pb.js";
-import { StatusSchema } from "@parley/gen/google/rpc/status_pb.js";
+import { BadRequestSchema } from "@parley/gen/google/rpc/error_details_pb.js";
+import { type Status, StatusSchema } from "@parley/gen/google/rpc/status_pb.js";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
+import { compressions, compressMinBytes } from "./compression.ts";
 import { types } from "./contracts.ts";
-import { setField } from "./fields-to-json.ts";
-import { comparePathTemplates, matchPath, type PathTemplate, parsePathTemplate } from "./path-template.ts";
+import { type Binding, bindingsOf } from "./http-rule.ts";
+import { streamFormOf, withBeat } from "./rest-stream.ts";
+import { createRouter } from "./router.ts";
+import { findUrlField, isRepeated, pathOf, setUrlField } from "./url-field.ts";
 
 export interface RestOptions {
   readonly methods: readonly MethodImplSpec[];
@@ -38,48 +35,32 @@ export interface RestOptions {
   readonly shutdown: Shutdown;
 }
 
-type UnarySpec = MethodImplSpec & { kind: "unary" };
+/** After which time without an event a comment is sent: proxies cut what is silent for a minute. */
+const beatMs = 15_000;
 
-interface Route {
-  readonly verb: string;
-  readonly template: PathTemplate;
-  /** The JSON name of the field that the body is; empty: there is no body; `*`: it is the whole request. */
-  readonly body: string;
-  /** The JSON name of the field of the answer that is sent; empty: all of it. */
-  readonly responseBody: string;
-  readonly spec: UnarySpec;
-}
+type Route = Binding & { readonly spec: MethodImplSpec & { kind: "unary" | "server_streaming" } };
 
 /**
- * Returns the handler of the unary methods' REST form, as `google.api.http` in their contracts
+ * Returns the handler of the methods' REST form, as `google.api.http` in their contracts
  * describes it (google/api/http.proto). Errors are `google.rpc.Status` as JSON, under the HTTP
- * status of their code.
+ * status of their code; streams are lines of JSON, or events where the client accepts them.
  *
  * Throws, naming the methods, on a rule that it cannot follow, and on two methods at one route.
  */
 export function createRestHandler(options: RestOptions): UniversalHandlerFn {
-  const routes = options.methods.flatMap(routesOf).sort((a, b) => comparePathTemplates(a.template, b.template));
-  assertDistinct(routes);
+  const find = createRouter(options.methods.flatMap(routesOf), nameOf);
   return async (request) => {
     const { pathname, searchParams } = new URL(request.url);
-    const found = routes.flatMap((route) => {
-      const values = matchPath(route.template, pathname);
-      return values === undefined ? [] : [{ route, values }];
-    });
+    const found = find(pathname);
     if (found.length === 0) return errorResponse(fail(ErrorReason.UNKNOWN_ROUTE, `there is nothing at ${pathname}`));
-    const match = found.find(({ route }) => route.verb === (request.method === "HEAD" ? "GET" : request.method));
+    const match = found.find(({ route }) => takes(route, request.method));
     if (match === undefined) {
-      const allow = [...new Set(found.map(({ route }) => route.verb))].join(", ");
+      const allow = [...new Set(found.map(({ route }) => route.httpMethod))].join(", ");
       const error = fail(ErrorReason.WRONG_VERB, `${pathname} takes ${allow}, not ${request.method}`);
       return errorResponse(error, new Headers({ allow }), 405);
     }
-    const type = request.header.get("content-type");
-    if (match.route.body !== "" && type !== null && !/^application\/json\s*(;|$)/i.test(type)) {
-      return errorResponse(invalid(`${pathname} takes application/json, not ${type}`), new Headers(), 415);
-    }
     try {
-      const message = await readRequest(match.route, match.values, searchParams, request, options.maxMessageBytes);
-      return await call(match.route, message, request, options);
+      return await answer(match.route, match.values, searchParams, request, options);
     } catch (error) {
       return errorResponse(error instanceof ConnectError ? error : options.unexpected(error));
     }
@@ -87,99 +68,166 @@ export function createRestHandler(options: RestOptions): UniversalHandlerFn {
 }
 
 function routesOf(spec: MethodImplSpec): Route[] {
-  const { method } = spec;
-  if (spec.kind !== "unary" || !hasOption(method, http)) return [];
-  const rule = getOption(method, http);
-  return [rule, ...rule.additionalBindings].map((binding) => {
-    try {
-      return routeOf(binding, spec);
-    } catch (error) {
-      throw new Error(`${nameOf(spec)} has a google.api.http rule that cannot be followed`, { cause: error });
-    }
-  });
+  const bindings = bindingsOf(spec.method); // refuses streams of requests
+  return spec.kind === "unary" || spec.kind === "server_streaming" ? bindings.map((binding) => ({ ...binding, spec })) : [];
 }
 
-function routeOf({ pattern, body, responseBody }: HttpRule, spec: UnarySpec): Route {
-  if (pattern.case === undefined || pattern.case === "custom") throw new Error("it names none of get, put, post, delete and patch");
-  return {
-    verb: pattern.case.toUpperCase(),
-    template: parsePathTemplate(pattern.value),
-    body: body === "*" ? body : jsonNameOf(spec.method.input, body),
-    responseBody: jsonNameOf(spec.method.output, responseBody),
-    spec,
-  };
+function nameOf({ spec: { method }, httpMethod, template }: Route): string {
+  const path = template.segments.map((segment) => (typeof segment === "object" ? segment.literal : segment)).join("/");
+  return `${method.parent.typeName}.${method.name} (${httpMethod} /${path}${template.verb && `:${template.verb}`})`;
 }
 
-function assertDistinct(routes: readonly Route[]): void {
-  const seen = new Map<string, Route>();
-  for (const route of routes) {
-    const path = route.template.segments.map((segment) => (typeof segment === "string" ? segment : "{}")).join("/");
-    const key = `${route.verb} /${path}:${route.template.verb}`;
-    const other = seen.get(key);
-    if (other !== undefined) throw new Error(`${nameOf(other.spec)} and ${nameOf(route.spec)} have the same route, ${key}`);
-    seen.set(key, route);
-  }
+/** HEAD is answered like GET, but for streams, of which it would be the end that is waited for. */
+function takes({ httpMethod, spec }: Route, method: string): boolean {
+  return httpMethod === method || httpMethod === "*" || (method === "HEAD" && httpMethod === "GET" && spec.kind === "unary");
 }
 
-function nameOf({ method }: UnarySpec): string {
-  return `${method.parent.typeName}.${method.name}`;
-}
-
-function jsonNameOf(schema: DescMessage, name: string): string {
-  if (name === "") return name;
-  const field = schema.fields.find((candidate) => candidate.name === name);
-  if (field === undefined) throw new Error(`${schema.typeName} has no field ${name}`);
-  return field.jsonName;
-}
-
-/** Fields come from the path, else from the body where the rule names one, else from the query. */
-async function readRequest(
-  { spec, template, body }: Route,
+async function answer(
+  route: Route,
   pathValues: readonly string[],
   query: URLSearchParams,
   request: UniversalServerRequest,
-  maxBytes: number,
+  options: RestOptions,
+): Promise<UniversalServerResponse> {
+  const { header } = request;
+  const type = header.get("content-type");
+  if (route.body !== undefined && type !== null && !/^application\/json\s*(;|$)/i.test(type)) {
+    return errorResponse(malformed(`${new URL(request.url).pathname} takes application/json, not ${type}`), new Headers(), 415);
+  }
+  const encodings = compressionNegotiate(
+    compressions,
+    header.get("content-encoding"),
+    header.get("accept-encoding")?.replace(/;q=[^,]*/g, "") ?? null,
+    "accept-encoding",
+  );
+  if (encodings.error !== undefined)
+    return errorResponse(malformed(encodings.error.rawMessage), new Headers(encodings.error.metadata), 415);
+  if (route.spec.kind === "server_streaming" && isEventStream(header)) takeTokenOf(query, header);
+  const message = await readRequest(route, pathValues, query, async () => {
+    assertByteStreamRequest(request);
+    const bytes = await readAllBytes(request.body, options.maxMessageBytes, header.get("content-length"));
+    return encodings.request === null ? bytes : encodings.request.decompress(bytes, options.maxMessageBytes);
+  });
+  const { spec } = route;
+  if (spec.kind === "server_streaming") return callStream(route, spec, message, request, options);
+  const response = await callUnary(route, spec, message, request, options);
+  return encodings.response === null ? response : compress(response, encodings.response);
+}
+
+/** Fields come from the path, from the body as far as the rule says so, and from the query. */
+async function readRequest(
+  { spec, variables, body, query: settable }: Route,
+  pathValues: readonly string[],
+  query: URLSearchParams,
+  readBody: () => Promise<Uint8Array>,
 ): Promise<Message> {
   const { input } = spec.method;
-  const content = body === "" ? {} : await readJson(request, maxBytes);
-  const json = body === "*" || body === "" ? content : { [body]: content };
-  const isMessage = body === "*" || input.fields.some(({ jsonName, fieldKind }) => jsonName === body && fieldKind === "message");
-  if (!isObject(json) || (isMessage && !isObject(content))) throw invalid("the body is not a JSON object");
-  for (const [name, value] of query) {
-    const [first = ""] = name.split(".");
-    const isOfBody =
-      body === "*" || (body !== "" && input.fields.some((field) => field.jsonName === body && [field.name, body].includes(first)));
-    if (isOfBody) throw invalid(`${name} stands in the query, but goes into the body`);
-    setField(input, name, value, json);
+  let json: JsonObject = {};
+  if (body !== undefined) {
+    const content = parseJson(await readBody());
+    const isWhole = body === "*";
+    if (content !== undefined && !isObject(content) && (isWhole || variables.some(([first]) => first === body)))
+      throw malformed("the body is not a JSON object");
+    if (isWhole) json = isObject(content) ? content : {};
+    else if (content !== undefined) json = { [body.jsonName]: content };
   }
-  const variables = template.segments.filter((segment) => typeof segment === "object");
-  for (const [index, { field }] of variables.entries()) setField(input, field, pathValues[index] ?? "", json);
+  for (const name of new Set(query.keys())) {
+    const field = findUrlField(input, name);
+    const values = query.getAll(name);
+    const path = field === undefined ? name : pathOf(field);
+    if (field !== undefined && settable.some((candidate) => pathOf(candidate) === path)) {
+      if (values.length > 1 && !isRepeated(field)) throw invalidField(name, "stands in the query more than once", "repeated");
+      setUrlField(json, field, values);
+    } else if (field === undefined) throw invalidField(name, `${input.typeName} has no such field that a URL can set`, "unknown_field");
+    else throw invalidField(name, "stands in the query, but belongs into the path or the body", "misplaced");
+  }
+  for (const [index, field] of variables.entries()) setUrlField(json, field, [pathValues[index] ?? ""]);
   try {
     return fromJson(input, json, { registry: types });
   } catch (error) {
-    throw invalid(error instanceof Error ? error.message : String(error));
+    throw malformed(error instanceof Error ? error.message : String(error));
   }
 }
 
-async function readJson(request: UniversalServerRequest, maxBytes: number): Promise<JsonValue> {
-  assertByteStreamRequest(request);
-  const bytes = await readAllBytes(request.body, maxBytes, request.header.get("content-length"));
-  if (bytes.byteLength === 0) return {};
+/** Returns undefined where there is no body. */
+function parseJson(bytes: Uint8Array): JsonValue | undefined {
+  if (bytes.byteLength === 0) return undefined;
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (error) {
-    throw invalid(`the body is not JSON: ${error instanceof Error ? error.message : error}`);
+    throw malformed(`the body is not JSON: ${error instanceof Error ? error.message : error}`);
   }
 }
 
-async function call(
-  { spec, responseBody }: Route,
+async function callUnary(
+  route: Route,
+  spec: MethodImplSpec & { kind: "unary" },
   message: Message,
   request: UniversalServerRequest,
-  { interceptors, shutdown, unexpected }: RestOptions,
+  options: RestOptions,
+): Promise<JsonResponse> {
+  const context = openContext(spec, request, options);
+  try {
+    const answer = await invokeUnaryImplementation(spec, context, message, options.interceptors);
+    return jsonResponse(jsonOf(route, answer), context.responseHeader, 200);
+  } catch (error) {
+    return errorResponse(error instanceof ConnectError ? error : options.unexpected(error), context.responseHeader);
+  } finally {
+    context.abort();
+  }
+}
+
+/** What goes wrong before the first message is an error as any other; later it comes last in the stream. */
+async function callStream(
+  route: Route,
+  spec: MethodImplSpec & { kind: "server_streaming" },
+  message: Message,
+  request: UniversalServerRequest,
+  options: RestOptions,
 ): Promise<UniversalServerResponse> {
-  const { method } = spec;
-  const context = createHandlerContext({
+  const context = openContext(spec, request, options);
+  const form = streamFormOf(request.header.get("accept"));
+  const errorOf = (error: unknown): ConnectError => (error instanceof ConnectError ? error : options.unexpected(error));
+  const answers = transformInvokeImplementation(
+    spec,
+    context,
+    options.interceptors,
+  )(createAsyncIterable([message]))[Symbol.asyncIterator]();
+  let first: IteratorResult<Message>;
+  try {
+    first = await answers.next();
+  } catch (error) {
+    context.abort();
+    return errorResponse(errorOf(error), context.responseHeader);
+  }
+  async function* write(): AsyncGenerator<string> {
+    try {
+      for (let next = first; next.done !== true; next = await answers.next()) yield form.message(jsonOf(route, next.value));
+      yield form.end(toJson(StatusSchema, create(StatusSchema), { alwaysEmitImplicit: true }), false);
+    } catch (error) {
+      yield form.end(statusJson(errorOf(error)), true);
+    } finally {
+      context.abort();
+    }
+  }
+  const header = context.responseHeader;
+  header.set("content-type", form.contentType);
+  header.set("cache-control", "no-store");
+  header.set("x-accel-buffering", "no"); // nginx holds answers back where nobody says this
+  return { status: 200, header, body: encode(withBeat(write(), form.beat, beatMs)) };
+}
+
+async function* encode(texts: AsyncIterable<string>): AsyncGenerator<Uint8Array> {
+  const encoder = new TextEncoder();
+  for await (const text of texts) yield encoder.encode(text);
+}
+
+function openContext(
+  { method, kind }: MethodImplSpec,
+  request: UniversalServerRequest,
+  { shutdown }: RestOptions,
+): HandlerContext & { abort: (reason?: unknown) => void } {
+  return createHandlerContext({
     service: method.parent,
     method,
     protocolName: "rest",
@@ -187,38 +235,82 @@ async function call(
     url: request.url,
     requestHeader: request.header,
     requestSignal: request.signal,
-    shutdownSignal: shutdown.signalFor(spec.kind),
+    shutdownSignal: shutdown.signalFor(kind),
     ...(request.contextValues && { contextValues: request.contextValues }),
   });
-  try {
-    const answer = toJson(method.output, await invokeUnaryImplementation(spec, context, message, interceptors), { registry: types });
-    return jsonResponse(responseBody !== "" && isObject(answer) ? (answer[responseBody] ?? null) : answer, context.responseHeader, 200);
-  } catch (error) {
-    return errorResponse(error instanceof ConnectError ? error : unexpected(error), context.responseHeader);
-  } finally {
-    context.abort();
-  }
 }
 
-function errorResponse(error: ConnectError, header = new Headers(), status = codeToHttpStatus(error.code)): UniversalServerResponse {
-  const message = statusMessageOf(error);
+function isEventStream(header: Headers): boolean {
+  return streamFormOf(header.get("accept")).contentType === "text/event-stream";
+}
+
+/** An `EventSource` cannot set headers, so its token may stand in the URL (RFC 6750, section 2.3), which is in no log of ours. */
+function takeTokenOf(query: URLSearchParams, header: Headers): void {
+  const token = query.get("access_token");
+  query.delete("access_token");
+  if (token !== null && !header.has("authorization")) header.set("authorization", `Bearer ${token}`);
+}
+
+function jsonOf({ spec, responseBody }: Route, message: Message): JsonValue {
+  const json = toJson(spec.method.output, message, { registry: types });
+  return responseBody === undefined || !isObject(json) ? json : (json[responseBody.field.jsonName] ?? responseBody.unset);
+}
+
+function errorResponse(error: ConnectError, header = new Headers(), status = codeToHttpStatus(error.code)): JsonResponse {
   for (const [key, value] of error.metadata) header.append(key, value);
+  return jsonResponse(statusJson(error), header, status);
+}
+
+function statusJson(error: ConnectError): JsonValue {
+  const message = withJsonNames(statusMessageOf(error));
   // What is not known cannot be written as JSON.
   message.details = message.details.filter(({ typeUrl }) => types.getMessage(typeUrl.slice(typeUrl.lastIndexOf("/") + 1)) !== undefined);
-  return jsonResponse(toJson(StatusSchema, message, { registry: types }), header, status);
+  return toJson(StatusSchema, message, { registry: types });
 }
 
-function jsonResponse(json: JsonValue, header: Headers, status: number): UniversalServerResponse {
-  const body = new TextEncoder().encode(JSON.stringify(json));
+/** In JSON, violations name fields as JSON does (google/rpc/error_details.proto, FieldViolation). */
+function withJsonNames(status: Status): Status {
+  for (const [index, detail] of status.details.entries()) {
+    const badRequest = anyUnpack(detail, BadRequestSchema);
+    for (const violation of badRequest?.fieldViolations ?? []) {
+      const jsonName = violation.field.replace(/"[^"]*"|_+([a-z0-9])/g, (text, letter?: string) => letter?.toUpperCase() ?? text);
+      status.message = status.message.replace(`${violation.field}: `, () => `${jsonName}: `);
+      violation.field = jsonName;
+    }
+    if (badRequest !== undefined) status.details[index] = anyPack(BadRequestSchema, badRequest);
+  }
+  return status;
+}
+
+interface JsonResponse extends UniversalServerResponse {
+  readonly header: Headers;
+  readonly bytes: Uint8Array;
+}
+
+function jsonResponse(json: JsonValue, header: Headers, status: number): JsonResponse {
+  return withBytes({ status, header }, new TextEncoder().encode(JSON.stringify(json)));
+}
+
+async function compress(response: JsonResponse, compression: Compression): Promise<JsonResponse> {
+  if (response.bytes.byteLength < compressMinBytes) return response;
+  response.header.set("content-encoding", compression.name);
+  return withBytes(response, await compression.compress(response.bytes));
+}
+
+function withBytes({ status, header }: { status: number; header: Headers }, bytes: Uint8Array): JsonResponse {
   header.set("content-type", "application/json");
-  header.set("content-length", String(body.byteLength));
-  return { status, header, body: createAsyncIterable([body]) };
+  header.set("content-length", String(bytes.byteLength));
+  return { status, header, body: createAsyncIterable([bytes]), bytes };
 }
 
-function isObject(json: JsonValue): json is JsonObject {
+function isObject(json: JsonValue | undefined): json is JsonObject {
   return typeof json === "object" && json !== null && !Array.isArray(json);
 }
 
-function invalid(description: string): ConnectError {
-  return invalidRequest([{ field: "", description, reason: "malformed" }]);
+function malformed(description: string): ConnectError {
+  return invalidField("", description, "malformed");
+}
+
+function invalidField(field: string, description: string, reason: string): ConnectError {
+  return invalidRequest([{ field, description, reason }]);
 }

@@ -8,7 +8,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Code } from "../../../google/rpc/code_pb.js";
-import type { Duration } from "@bufbuild/protobuf/wkt";
+import type { Duration, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file parley/testing/v1/testing.proto.
@@ -334,6 +334,208 @@ export declare type SecretResponse = Message<"parley.testing.v1.SecretResponse">
 export declare const SecretResponseSchema: GenMessage<SecretResponse>;
 
 /**
+ * A message with every kind of field that a URL can set. No method takes it: tests make such methods.
+ *
+ * @generated from message parley.testing.v1.Everything
+ */
+export declare type Everything = Message<"parley.testing.v1.Everything"> & {
+  /**
+   * A text.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * A whole number of 64 bits.
+   *
+   * @generated from field: int64 revision = 2;
+   */
+  revision: bigint;
+
+  /**
+   * A message.
+   *
+   * @generated from field: parley.testing.v1.Everything.Sub sub = 3;
+   */
+  sub?: Everything_Sub | undefined;
+
+  /**
+   * Texts.
+   *
+   * @generated from field: repeated string tags = 4;
+   */
+  tags: string[];
+
+  /**
+   * An enum.
+   *
+   * @generated from field: parley.testing.v1.Color color = 5;
+   */
+  color: Color;
+
+  /**
+   * Enums.
+   *
+   * @generated from field: repeated parley.testing.v1.Color colors = 6;
+   */
+  colors: Color[];
+
+  /**
+   * A boolean.
+   *
+   * @generated from field: bool flag = 7;
+   */
+  flag: boolean;
+
+  /**
+   * A number.
+   *
+   * @generated from field: double ratio = 8;
+   */
+  ratio: number;
+
+  /**
+   * Bytes.
+   *
+   * @generated from field: bytes blob = 9;
+   */
+  blob: Uint8Array;
+
+  /**
+   * A time.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 10;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * A duration.
+   *
+   * @generated from field: google.protobuf.Duration delay = 11;
+   */
+  delay?: Duration | undefined;
+
+  /**
+   * Paths of fields.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 12;
+   */
+  updateMask?: FieldMask | undefined;
+
+  /**
+   * A text, or none.
+   *
+   * @generated from field: google.protobuf.StringValue maybe_text = 13;
+   */
+  maybeText?: string | undefined;
+
+  /**
+   * A boolean, or none.
+   *
+   * @generated from field: google.protobuf.BoolValue maybe_flag = 14;
+   */
+  maybeFlag?: boolean | undefined;
+
+  /**
+   * One of two.
+   *
+   * @generated from oneof parley.testing.v1.Everything.choice
+   */
+  choice: {
+    /**
+     * A text.
+     *
+     * @generated from field: string left = 15;
+     */
+    value: string;
+    case: "left";
+  } | {
+    /**
+     * A whole number.
+     *
+     * @generated from field: int32 right = 16;
+     */
+    value: number;
+    case: "right";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * A whole number, or none.
+   *
+   * @generated from field: optional uint32 count = 17;
+   */
+  count?: number | undefined;
+};
+
+/**
+ * Describes the message parley.testing.v1.Everything.
+ * Use `create(EverythingSchema)` to create a new message.
+ */
+export declare const EverythingSchema: GenMessage<Everything>;
+
+/**
+ * Part of a message.
+ *
+ * @generated from message parley.testing.v1.Everything.Sub
+ */
+export declare type Everything_Sub = Message<"parley.testing.v1.Everything.Sub"> & {
+  /**
+   * A text.
+   *
+   * @generated from field: string subfield = 1;
+   */
+  subfield: string;
+
+  /**
+   * A message in a message in itself.
+   *
+   * @generated from field: parley.testing.v1.Everything everything = 2;
+   */
+  everything?: Everything | undefined;
+};
+
+/**
+ * Describes the message parley.testing.v1.Everything.Sub.
+ * Use `create(Everything_SubSchema)` to create a new message.
+ */
+export declare const Everything_SubSchema: GenMessage<Everything_Sub>;
+
+/**
+ * A message with what no URL can set.
+ *
+ * @generated from message parley.testing.v1.Collections
+ */
+export declare type Collections = Message<"parley.testing.v1.Collections"> & {
+  /**
+   * A text.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Messages.
+   *
+   * @generated from field: repeated parley.testing.v1.Everything items = 2;
+   */
+  items: Everything[];
+
+  /**
+   * Texts by text.
+   *
+   * @generated from field: map<string, string> labels = 3;
+   */
+  labels: { [key: string]: string };
+};
+
+/**
+ * Describes the message parley.testing.v1.Collections.
+ * Use `create(CollectionsSchema)` to create a new message.
+ */
+export declare const CollectionsSchema: GenMessage<Collections>;
+
+/**
  * Something that happens in a test.
  *
  * @generated from message parley.testing.v1.NumberCounted
@@ -352,6 +554,39 @@ export declare type NumberCounted = Message<"parley.testing.v1.NumberCounted"> &
  * Use `create(NumberCountedSchema)` to create a new message.
  */
 export declare const NumberCountedSchema: GenMessage<NumberCounted>;
+
+/**
+ * A colour, to see how enums are written.
+ *
+ * @generated from enum parley.testing.v1.Color
+ */
+export enum Color {
+  /**
+   * None.
+   *
+   * @generated from enum value: COLOR_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Red.
+   *
+   * @generated from enum value: COLOR_RED = 1;
+   */
+  RED = 1,
+
+  /**
+   * Green.
+   *
+   * @generated from enum value: COLOR_GREEN = 2;
+   */
+  GREEN = 2,
+}
+
+/**
+ * Describes the enum parley.testing.v1.Color.
+ */
+export declare const ColorSchema: GenEnum<Color>;
 
 /**
  * Why a test failed on purpose.
