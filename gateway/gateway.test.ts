@@ -168,6 +168,73 @@ describe("REST", () => {
   });
 });
 
+describe("streams over REST", () => {
+  const repeat = "/testing/repeat?text=x&count=2";
+
+  test("are lines of JSON, and an error after a message is the last line", async () => {
+    const { url } = await openTestGateway();
+    const whole = await fetch(url + repeat);
+    expect([whole.status, whole.headers.get("content-type")]).toEqual([200, "application/x-ndjson"]);
+    expect(await whole.text()).toBe('{"result":{"text":"x"}}\n{"result":{"text":"x","index":1}}\n');
+    const [first, second, last] = (await (await fetch(`${url}${repeat}&ending.code=NOT_FOUND`)).text()).split("\n");
+    expect([first, second]).toEqual(['{"result":{"text":"x"}}', '{"result":{"text":"x","index":1}}']);
+    expect(JSON.parse(last!)).toMatchObject({ error: { code: Code.NotFound, message: "as asked" } });
+  });
+
+  test("are events where the client accepts them, and the last one is their status", async () => {
+    const { url } = await openTestGateway();
+    const headers = { accept: "text/event-stream" };
+    const whole = await fetch(url + repeat, { headers });
+    expect([whole.headers.get("content-type"), whole.headers.get("cache-control")]).toEqual(["text/event-stream", "no-store"]);
+    expect(await whole.text()).toBe(
+      'data: {"text":"x"}\n\ndata: {"text":"x","index":1}\n\nevent: status\ndata: {"code":0,"message":"","details":[]}\n\n',
+    );
+    const failed = await (await fetch(`${url}${repeat}&ending.code=NOT_FOUND`, { headers })).text();
+    expect(failed).toMatch(/event: status\ndata: \{"code":5,"message":"as asked"/);
+  });
+
+  test("that fail before a message are errors as any other", async () => {
+    const { url } = await openTestGateway();
+    const response = await fetch(`${url}/testing/repeat?ending.code=NOT_FOUND`, { headers: { accept: "text/event-stream" } });
+    expect([response.status, response.headers.get("content-type")]).toEqual([404, "application/json"]);
+    expect(await response.json()).toMatchObject({ code: Code.NotFound });
+  });
+
+  test("end in the service when their reader leaves", async () => {
+    const cancelled = Promise.withResolvers<void>();
+    const { url } = await openTestGateway({
+      handlers: {
+        repeat: async function* (_request, { signal }) {
+          signal.addEventListener("abort", () => cancelled.resolve());
+          yield {};
+          await new Promise(() => {});
+        },
+      },
+    });
+    const leaving = new AbortController();
+    const response = await fetch(url + repeat, { signal: leaving.signal });
+    await response.body?.getReader().read();
+    leaving.abort();
+    await cancelled.promise;
+  });
+
+  test("take a token from the URL where they are events, and nothing else does", async () => {
+    const seen: (string | null)[] = [];
+    const { url } = await openTestGateway({
+      handlers: {
+        repeat: async function* (_request, { requestHeader }) {
+          seen.push(requestHeader.get("authorization"));
+          yield {};
+        },
+      },
+    });
+    const events = await fetch(`${url}${repeat}&access_token=t`, { headers: { accept: "text/event-stream" } });
+    expect([events.status, await events.text(), seen]).toEqual([200, expect.stringContaining("data:"), ["Bearer t"]]);
+    expect((await fetch(`${url}${repeat}&access_token=t`)).status).toBe(400);
+    expect((await fetch(`${url}/testing/echo/x?access_token=t`)).status).toBe(400);
+  });
+});
+
 describe("bad input is refused with a word of why, and the next call works:", () => {
   const json = "application/json";
   test.each([
