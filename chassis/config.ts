@@ -63,9 +63,12 @@ export function bytes(byDefault: number, description: string): z.ZodType<number>
     .meta({ description, unit: "bytes" });
 }
 
-/** A number of things. */
+/** A number of things; 0 only where it is the default. */
 export function count(byDefault: number, description: string): z.ZodType<number> {
-  return number(1, 1_000_000, "a whole number, 1 to 1000000").prefault(String(byDefault)).meta({ description, unit: "count" });
+  const atLeast = byDefault === 0 ? 0 : 1;
+  return number(atLeast, 1_000_000, `a whole number, ${atLeast} to 1000000`)
+    .prefault(String(byDefault))
+    .meta({ description, unit: "count" });
 }
 
 /**
@@ -101,6 +104,11 @@ export function host(byDefault: string, description: string): z.ZodType<string> 
   const isHost = (value: string): boolean =>
     isIP(value) !== 0 ? !/^fe80:[^%]*$/i.test(value) : /^[a-z\d]([a-z\d.-]*[a-z\d])?$/i.test(value);
   return z.string().refine(isHost, expected).default(byDefault).meta({ description, unit: "host" });
+}
+
+/** A file's path, which may be left out; `otherwise` says what happens then. */
+export function optionalFile(description: string, otherwise: string): z.ZodType<string | undefined> {
+  return z.string().optional().meta({ description, unit: "file", shownDefault: otherwise });
 }
 
 /** One of a few words. */
@@ -159,7 +167,7 @@ export function optionalUrl(options: {
 /** The file of a service's private key; not set: one that is made on the laptop. */
 export function keyFile(serviceName: string): z.ZodType<string | undefined> {
   const description = `File of the private key of ${serviceName}, a JWK with kid service:${serviceName}, which signs its own tokens`;
-  return z.string().optional().meta({ description, unit: "file", shownDefault: "made in PARLEY_DATA_DIR" });
+  return optionalFile(description, "made in PARLEY_DATA_DIR");
 }
 
 /** Where a service listens, as gRPC names targets: `dns:///greeter:50051`, `ipv4:10.0.0.1:50051,10.0.0.2:50051`. */

@@ -2,6 +2,7 @@ import type { ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { flushMs } from "@parley/chassis/rpc/shutdown.ts";
+import { type ClientAddresses, clientKeyOf } from "./client-address.ts";
 import { cut, type NodeRequest, type NodeResponse, unsentBytes } from "./node-request.ts";
 
 /** Time that a connection has to send the next request, whatever else it sends. */
@@ -23,6 +24,8 @@ export interface ConnectionLimits {
    * twice of which a stream of HTTP/2 ends whose answer waits.
    */
   readonly unreadTimeoutMs: number;
+  readonly addresses: ClientAddresses;
+  /** Not for proxies that are trusted: theirs are of many clients. */
   readonly maxConnectionsPerClient: number;
   readonly maxRequests: number;
   readonly maxRequestsPerClient: number;
@@ -48,17 +51,16 @@ export interface Connections {
   setSession(connection: Connection, session: ServerHttp2Session): void;
   /** Returns the connection of a request; undefined where it is gone. */
   find(request: NodeRequest): Connection | undefined;
-  /** Counts a request until its answer is sent; returns false where there are too many, of the client or in all. */
-  addRequest(connection: Connection, response: NodeResponse): boolean;
+  /** Counts a request until its answer is sent, or returns of whom there are too many: its client, or all together. */
+  addRequest(connection: Connection, request: NodeRequest, response: NodeResponse): "client" | "all" | undefined;
   /** Resolves when all requests have ended and every connection is closed; cuts those that are left a second after the signal fires. */
   drain(giveUp: AbortSignal): Promise<void>;
 }
 
 interface State extends Connection {
   session: ServerHttp2Session | undefined;
-  readonly client: Client;
-  /** Answers that are not sent to their end, and since when there is something of them that the client does not take. */
-  readonly answers: Map<NodeResponse, number | undefined>;
+  /** Answers that are not sent to their end. */
+  readonly answers: Map<NodeResponse, Answer>;
   isClosing: boolean;
   /** When it had no requests for the first time. */
   idleSinceMs: number;
@@ -70,16 +72,17 @@ interface State extends Connection {
   movedMs: number;
 }
 
-/** What one address has open. */
-interface Client {
-  connections: number;
-  requests: number;
+interface Answer {
+  readonly client: string;
+  /** Since when there is something of it that the client does not take. */
+  sinceMs: number | undefined;
 }
 
 export function createConnections(limits: ConnectionLimits): Connections {
   const states = new Map<Socket, State>();
   const bySession = new WeakMap<object, State>();
-  const clients = new Map<string, Client>();
+  const { addresses } = limits;
+  const [connectionsOf, requestsOf] = [createTally(), createTally()];
   let requests = 0;
 
   const looking = setInterval(() => {
@@ -98,20 +101,20 @@ export function createConnections(limits: ConnectionLimits): Connections {
     const isDead = session?.closed === true && nowMs - state.movedMs > idleMs;
     if (isDead || nowMs - state.takenMs > limits.unreadTimeoutMs) socket.destroy();
     else if (answers.size === 0 && nowMs - state.idleSinceMs > idleMs) closeIdle(state);
-    else for (const [response, sinceMs] of answers) lookAtAnswer(state, response, sinceMs, nowMs);
+    else for (const [response, answer] of answers) lookAtAnswer(response, answer, nowMs);
   }
 
   /** Of a stream that a client does not read, the connection may take others. Whatever else the client sends counts for nothing. */
-  function lookAtAnswer({ answers }: State, response: NodeResponse, sinceMs: number | undefined, nowMs: number): void {
+  function lookAtAnswer(response: NodeResponse, answer: Answer, nowMs: number): void {
     if (!("stream" in response)) return;
-    if (response.stream.writableLength === 0) answers.set(response, undefined);
-    else if (sinceMs === undefined) answers.set(response, nowMs);
-    else if (nowMs - sinceMs > 2 * limits.unreadTimeoutMs) cut(response);
+    if (response.stream.writableLength === 0) answer.sinceMs = undefined;
+    else if (answer.sinceMs === undefined) answer.sinceMs = nowMs;
+    else if (nowMs - answer.sinceMs > 2 * limits.unreadTimeoutMs) cut(response);
   }
 
-  function countRequests({ client }: State, more: number): void {
-    requests += more;
-    client.requests += more;
+  function endRequest({ client }: Answer): void {
+    requests--;
+    requestsOf.subtract(client);
   }
 
   /** Closes a connection on which nothing is going on. */
@@ -126,16 +129,14 @@ export function createConnections(limits: ConnectionLimits): Connections {
 
   return {
     add(socket) {
-      const address = socket.remoteAddress ?? "";
-      const client = clients.get(address) ?? { connections: 0, requests: 0 };
-      if (client.connections >= limits.maxConnectionsPerClient) return undefined;
-      client.connections++;
-      clients.set(address, client);
+      const peer = addresses.peerOf(socket);
+      const client = clientKeyOf(peer);
+      if (!addresses.isProxy(peer) && connectionsOf.get(client) >= limits.maxConnectionsPerClient) return undefined;
+      connectionsOf.add(client);
       const nowMs = performance.now();
       const state: State = {
         socket,
         session: undefined,
-        client,
         answers: new Map(),
         get requests() {
           return this.answers.size;
@@ -150,9 +151,8 @@ export function createConnections(limits: ConnectionLimits): Connections {
       states.set(socket, state);
       socket.once("close", () => {
         states.delete(socket);
-        countRequests(state, -state.requests); // Node tells not every response that its connection closed
-        client.connections--;
-        if (client.connections === 0) clients.delete(address);
+        for (const answer of state.answers.values()) endRequest(answer); // Node tells not every response that its connection closed
+        connectionsOf.subtract(client);
       });
       return state;
     },
@@ -169,19 +169,25 @@ export function createConnections(limits: ConnectionLimits): Connections {
       const { session } = request.stream;
       return session && bySession.get(session);
     },
-    addRequest({ socket }, response) {
+    addRequest({ socket }, request, response) {
       const state = states.get(socket);
-      if (state === undefined || requests >= limits.maxRequests || state.client.requests >= limits.maxRequestsPerClient) return false;
-      countRequests(state, 1);
-      state.answers.set(response, undefined);
+      const client = clientKeyOf(addresses.clientOf(request));
+      if (state === undefined || requests >= limits.maxRequests) return "all";
+      if (requestsOf.get(client) >= limits.maxRequestsPerClient) return "client";
+      requests++;
+      requestsOf.add(client);
+      const answer: Answer = { client, sinceMs: undefined };
+      state.answers.set(response, answer);
       response
-        .on("drain", () => state.answers.has(response) && state.answers.set(response, undefined))
+        .on("drain", () => {
+          answer.sinceMs = undefined;
+        })
         .once("close", () => {
           if (!states.has(socket) || !state.answers.delete(response)) return;
-          countRequests(state, -1);
+          endRequest(answer);
           state.idleSinceMs = performance.now();
         });
-      return true;
+      return undefined;
     },
     async drain(giveUp) {
       for (const { session } of states.values()) session?.close();
@@ -193,6 +199,20 @@ export function createConnections(limits: ConnectionLimits): Connections {
       }
       for (const socket of states.keys()) socket.destroy();
       clearInterval(looking);
+    },
+  };
+}
+
+/** Counts by client; those with nothing are forgotten. */
+function createTally() {
+  const counts = new Map<string, number>();
+  const get = (client: string): number => counts.get(client) ?? 0;
+  return {
+    get,
+    add: (client: string): void => void counts.set(client, get(client) + 1),
+    subtract(client: string): void {
+      if (get(client) > 1) counts.set(client, get(client) - 1);
+      else counts.delete(client);
     },
   };
 }

@@ -3,7 +3,7 @@ import type { NodeRequest, NodeResponse } from "./node-request.ts";
 
 const allowedMethods = [...new Set([...cors.allowedMethods, "PUT", "PATCH", "DELETE"])].join(", ");
 const allowedHeaders = [...cors.allowedHeaders, "authorization", "baggage", "traceparent", "tracestate", "x-request-id"].join(", ");
-const exposedHeaders = [...cors.exposedHeaders, "x-request-id"].join(", ");
+const exposedHeaders = [...cors.exposedHeaders, "etag", "retry-after", "x-request-id"].join(", ");
 /** How long browsers remember a preflight's answer, in seconds: the most that Chromium allows. */
 const maxAge = "7200";
 
@@ -12,7 +12,7 @@ const maxAge = "7200";
  * their preflights. Returns whether the request was one, and is answered.
  */
 export function answerCors(request: NodeRequest, response: NodeResponse, origins: ReadonlySet<string>): boolean {
-  response.setHeader("vary", "origin"); // without one too: a cache must not give that answer to a page
+  response.setHeader("vary", "origin, accept-encoding"); // without an origin too: a cache must not give that answer to a page
   const origin = request.headers["origin"];
   if (typeof origin !== "string") return false;
   const allowed = origins.has(origin);

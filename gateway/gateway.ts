@@ -1,44 +1,40 @@
 import { createContextValues } from "@connectrpc/connect";
-import { type ConfigShape, count, duration, list, port, readConfig } from "@parley/chassis/config.ts";
+import type { UniversalHandlerFn } from "@connectrpc/connect/protocol";
+import { createAuthenticate } from "@parley/chassis/auth/authenticate.ts";
+import { type Config, readConfig } from "@parley/chassis/config.ts";
 import { peerKey } from "@parley/chassis/rpc/context-keys.ts";
 import { gatewayInterceptors } from "@parley/chassis/rpc/interceptors/all.ts";
 import { internalError } from "@parley/chassis/rpc/internal-error.ts";
+import { createReflection } from "@parley/chassis/rpc/reflection.ts";
 import { createShutdown } from "@parley/chassis/rpc/shutdown.ts";
 import { type Neighbours, openTransports, targetsConfig } from "@parley/chassis/rpc/transports.ts";
 import type { Component } from "@parley/chassis/service.ts";
-import { listenError } from "@parley/chassis/start-error.ts";
+import { listenError, StartError } from "@parley/chassis/start-error.ts";
+import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
+import type { Logger } from "pino";
 import { Counter } from "prom-client";
-import { z } from "zod";
+import { callEndKey, logRequest, reportCallEnd } from "./access-log.ts";
 import { limitBodyTime } from "./body-time.ts";
+import { createClientAddresses } from "./client-address.ts";
+import { gatewayConfig } from "./config.ts";
 import { createConnectHandlers, unknownMethod } from "./connect.ts";
 import { contractsOf } from "./contracts.ts";
 import { answerCors } from "./cors.ts";
 import { answer } from "./node-handler.ts";
 import type { NodeRequest, NodeResponse } from "./node-request.ts";
 import { openOnePort } from "./one-port.ts";
-import { refuseTooMany } from "./refuse.ts";
+import { createRateLimit } from "./rate-limit.ts";
+import { createRefusal, refuseCall } from "./refuse.ts";
 import { relay } from "./relay.ts";
 import { createRestHandler } from "./rest.ts";
+import { openTlsFiles, type TlsFiles } from "./tls-files.ts";
 
-const isOrigin = (text: string): boolean => URL.canParse(text) && new URL(text).origin === text;
-/** The variables of the gateway, beside those that every process has. */
-export const gatewayConfig = {
-  PARLEY_GATEWAY_PORT: port(8080, "HTTP port of the gateway"),
-  PARLEY_GATEWAY_HEADER_TIMEOUT: duration("10s", "Time that a client has to send a request's headers"),
-  PARLEY_GATEWAY_BODY_TIMEOUT: duration("10s", "Time that a client has to send the body of a request that is not a stream"),
-  PARLEY_GATEWAY_UNREAD_TIMEOUT: duration(
-    "30s",
-    "Time after which a connection is cut off that takes nothing of what is sent; a stream, after twice that",
-  ),
-  PARLEY_GATEWAY_MAX_CONNECTIONS: count(10_000, "Connections that the gateway has open at once; further ones are closed"),
-  PARLEY_GATEWAY_MAX_CONNECTIONS_PER_CLIENT: count(1_000, "Connections of one client address at most; raise it behind a proxy"),
-  PARLEY_GATEWAY_MAX_CALLS: count(10_000, "Calls that the gateway has in progress at once; further ones are refused"),
-  PARLEY_GATEWAY_MAX_CALLS_PER_CLIENT: count(500, "Calls in progress of one client address at most; raise it behind a proxy"),
-  PARLEY_CORS_ORIGINS: list(
-    "Origins whose pages may call the gateway from a browser, such as http://localhost:5173",
-    z.string().refine(isOrigin, "origins such as http://localhost:5173, separated by commas"),
-  ),
-} satisfies ConfigShape;
+/** When to try again a call that was one too many in progress. */
+const retryMs = 1_000;
+const tooManyCalls = {
+  all: createRefusal(ErrorReason.UNAVAILABLE, "the gateway has too many calls in progress: try again", retryMs),
+  client: createRefusal(ErrorReason.TOO_MANY_CALLS, "too many calls of this client are in progress: end some, or try again", retryMs),
+};
 
 /**
  * Creates the gateway in front of the services named: it opens each method of their contracts to
@@ -54,49 +50,76 @@ export function createGateway(serviceNames: readonly string[]): Component {
       const config = readConfig(gatewayConfig, env);
       const log = runtime.log.child({ service: "gateway" });
       const neighbours: Neighbours = Object.fromEntries(serviceNames.map((name) => [name, contractsOf(name)]));
+      const contracts = Object.values(neighbours).flat();
       const transports = openTransports(neighbours, runtime);
       const shutdown = createShutdown("the gateway");
+      const methods = Object.entries(neighbours).flatMap(([name, served]) =>
+        served.flatMap((contract) => relay(contract, transports.get(name))),
+      );
+      const reflection = config.PARLEY_GATEWAY_REFLECTION === "on" ? createReflection(contracts) : [];
       const options = {
-        methods: Object.entries(neighbours).flatMap(([name, contracts]) =>
-          contracts.flatMap((contract) => relay(contract, transports.get(name))),
-        ),
-        interceptors: gatewayInterceptors({ log, registry }),
+        methods: [...methods, ...reflection.flatMap((served) => Object.values(served.methods))],
+        interceptors: gatewayInterceptors({ log, registry, report: reportCallEnd }),
         unexpected: (error: unknown) => internalError(error, log),
         maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
         shutdown,
       };
       const rpc = createConnectHandlers(options);
       const rest = createRestHandler(options);
+      const addresses = createClientAddresses(config.PARLEY_GATEWAY_TRUSTED_PROXIES);
       const origins = new Set(config.PARLEY_CORS_ORIGINS);
+      const rateLimit =
+        config.PARLEY_GATEWAY_RATE_LIMIT > 0
+          ? createRateLimit({
+              perSecond: config.PARLEY_GATEWAY_RATE_LIMIT,
+              burst: config.PARLEY_GATEWAY_RATE_BURST,
+              authenticate: createAuthenticate(config),
+            })
+          : undefined;
+      const refused = new Counter({
+        name: "gateway_refused_total",
+        help: "Calls refused: too many in progress, in all or of a client, or too many a second.",
+        labelNames: ["because"],
+        registers: [registry],
+      });
+      const tls = await openTls(config, log);
 
-      const handler = (request: NodeRequest, response: NodeResponse): void => {
-        const found = rpc.get(request.url?.split("?", 1)[0] ?? "");
+      const handle = async (request: NodeRequest, response: NodeResponse): Promise<void> => {
+        const client = addresses.clientOf(request);
+        const end = logRequest(request, response, client, log);
+        response.setHeader("x-content-type-options", "nosniff");
+        if (tls !== undefined) response.setHeader("strict-transport-security", "max-age=31536000");
+        const path = request.url?.split("?", 1)[0] ?? "";
+        const found = rpc.get(path);
         const isStream = found?.method.methodKind === "client_streaming" || found?.method.methodKind === "bidi_streaming";
         limitBodyTime(request, response, { timeoutMs: config.PARLEY_GATEWAY_BODY_TIMEOUT, isStream });
         if (answerCors(request, response, origins)) return;
-        const { remoteAddress, remotePort } = request.socket;
-        const contextValues = createContextValues().set(peerKey, `${remoteAddress}:${remotePort}`);
+        const refusal = await rateLimit?.(request, client);
+        if (refusal !== undefined) {
+          refused.inc({ because: "rate" });
+          return refuseCall(request, response, refusal);
+        }
         const isGrpc = request.headers["content-type"]?.startsWith("application/grpc") === true;
-        const chosen = found ?? (isGrpc ? unknownMethod : rest);
-        void answer(request, response, { handler: chosen, contextValues, maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES, log });
+        const handler: UniversalHandlerFn = found ?? (isGrpc ? unknownMethod : rest);
+        const contextValues = createContextValues().set(peerKey, client).set(callEndKey, end);
+        await answer(request, response, { handler, contextValues, maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES, log });
       };
-      const refused = new Counter({
-        name: "gateway_refused_total",
-        help: "Calls refused because of too many in progress.",
-        registers: [registry],
-      });
       const listener = await openOnePort({
         host: common.PARLEY_HOST,
         port: config.PARLEY_GATEWAY_PORT,
-        handler,
-        refuse: (request, response) => {
-          refused.inc();
-          refuseTooMany(request, response);
+        handler: (request, response) => void handle(request, response),
+        refuse: (request, response, tooMany) => {
+          refused.inc({ because: tooMany });
+          logRequest(request, response, addresses.clientOf(request), log);
+          if (!answerCors(request, response, origins)) refuseCall(request, response, tooManyCalls[tooMany]);
         },
+        tls,
+        addresses,
         headerTimeoutMs: config.PARLEY_GATEWAY_HEADER_TIMEOUT,
         unreadTimeoutMs: config.PARLEY_GATEWAY_UNREAD_TIMEOUT,
         maxConnections: config.PARLEY_GATEWAY_MAX_CONNECTIONS,
         maxConnectionsPerClient: config.PARLEY_GATEWAY_MAX_CONNECTIONS_PER_CLIENT,
+        maxStreams: config.PARLEY_GATEWAY_MAX_STREAMS,
         maxRequests: config.PARLEY_GATEWAY_MAX_CALLS,
         maxRequestsPerClient: config.PARLEY_GATEWAY_MAX_CALLS_PER_CLIENT,
       }).catch((error: unknown) => {
@@ -109,8 +132,17 @@ export function createGateway(serviceNames: readonly string[]): Component {
           shutdown.begin(giveUp);
           await listener.drain(giveUp);
           transports.close();
+          tls?.close();
         },
       };
     },
   };
+}
+
+/** Throws StartError where only one of the two files is named, or where they cannot be used. */
+async function openTls(config: Config<typeof gatewayConfig>, log: Logger): Promise<TlsFiles | undefined> {
+  const { PARLEY_GATEWAY_TLS_CERT_FILE: certFile, PARLEY_GATEWAY_TLS_KEY_FILE: keyFile } = config;
+  if (certFile !== undefined && keyFile !== undefined) return openTlsFiles(certFile, keyFile, log);
+  if (certFile === undefined && keyFile === undefined) return undefined;
+  throw new StartError("PARLEY_GATEWAY_TLS_CERT_FILE and PARLEY_GATEWAY_TLS_KEY_FILE are set together, or neither is");
 }

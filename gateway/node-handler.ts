@@ -8,6 +8,7 @@ import {
 } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Logger } from "pino";
+import { withEtag } from "./conditional.ts";
 import type { NodeRequest, NodeResponse } from "./node-request.ts";
 import { refuse } from "./refuse.ts";
 import { wholeEnvelopes } from "./whole-envelopes.ts";
@@ -35,7 +36,8 @@ export async function answer(
     universal = { ...universal, body: wholeEnvelopes(universal.body, options.maxMessageBytes) };
   }
   try {
-    await universalResponseToNodeResponse(withReason(await options.handler(universal), universal), response);
+    const result = withReason(await options.handler(universal), universal);
+    await universalResponseToNodeResponse(await withEtag(universal, result), response);
   } catch (error) {
     if (universal.signal.aborted || response.headersSent) return void request.destroy(); // the client is gone
     options.log.error({ err: error, url: request.url }, "a request could not be answered");

@@ -1,13 +1,15 @@
 import { createServer as createHttp1Server, type RequestListener } from "node:http";
 import { createServer as createHttp2Server } from "node:http2";
 import { createServer as createTcpServer } from "node:net";
-import { type ConnectionLimits, createConnections, idleMs } from "./connections.ts";
+import { TLSSocket } from "node:tls";
+import { type Connection, type ConnectionLimits, createConnections, idleMs } from "./connections.ts";
 import type { NodeHandler, NodeRequest, NodeResponse } from "./node-request.ts";
+import type { TlsFiles } from "./tls-files.ts";
 
 /** What a client without TLS sends first when it knows that the server speaks HTTP/2 (RFC 9113, section 3.4). */
 const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
-/** Streams that one HTTP/2 connection may have open; a client keeps further ones back. */
-const maxConcurrentStreams = 250;
+/** What is offered to clients with TLS, what is preferred first. */
+const alpn = ["h2", "http/1.1"];
 /** Requests that one HTTP/1.1 connection may send ahead of their answers, which hardly any client does. */
 const maxPipelined = 20;
 /**
@@ -19,7 +21,7 @@ const http2Limits = { streamResetBurst: 2_000, streamResetRate: 1_000, maxSessio
 /** How often Node looks for HTTP/1.1 headers that take too long. */
 const lookMs = 1_000;
 
-/** A TCP port that serves HTTP/1.1 and HTTP/2 without TLS. */
+/** A TCP port that serves HTTP/1.1 and HTTP/2. */
 export interface OnePort {
   /**
    * Takes no more connections; resolves when all requests have ended and every connection is
@@ -32,12 +34,16 @@ export interface OnePortOptions extends ConnectionLimits {
   readonly host: string;
   readonly port: number;
   readonly handler: NodeHandler;
-  /** Refuses a request beyond the limits, at little cost. */
-  readonly refuse: NodeHandler;
+  /** Refuses a request beyond the limits of its client or of all together, at little cost. */
+  readonly refuse: (request: NodeRequest, response: NodeResponse, tooMany: "client" | "all") => void;
   readonly maxConnections: number;
+  /** Streams that one HTTP/2 connection may have open; a client keeps further ones back. */
+  readonly maxStreams: number;
+  /** The certificate that new connections are served with; undefined: they are not encrypted. */
+  readonly tls: TlsFiles | undefined;
 }
 
-/** Listens. Which HTTP a client speaks is seen from its first bytes. */
+/** Listens. Which HTTP a client speaks is agreed upon with TLS (ALPN, RFC 7301), and without it seen from its first bytes. */
 export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
   const { handler, refuse, headerTimeoutMs } = options;
   const connections = createConnections(options);
@@ -47,7 +53,8 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
     const connection = connections.find(request);
     if (connection === undefined) return void request.destroy();
     if (connection.socket.writableEnded) return void request.resume(); // it is closing: what was not answered yet is sent again elsewhere
-    if (!connections.addRequest(connection, response)) return void refuse(request, response);
+    const tooMany = connections.addRequest(connection, request, response);
+    if (tooMany !== undefined) return void refuse(request, response, tooMany);
     if ("stream" in response) {
       // Streams that are reset in the same packet cost little this way.
       setImmediate(() => response.stream.destroyed || response.stream.closed || handler(request, response));
@@ -75,16 +82,32 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
   // It never listens itself. Without this event Node tracks no connections: no time limits for headers.
   http1.emit("listening");
   http1.on("connect", (_request, socket) => socket.destroy()); // Node would do so, too, but forget the answers that wait
-  const http2 = createHttp2Server({ settings: { maxConcurrentStreams }, ...http2Limits }, handle);
+  const http2 = createHttp2Server({ settings: { maxConcurrentStreams: options.maxStreams }, ...http2Limits }, handle);
   for (const server of [http1, http2]) server.on("checkContinue", handleExpecting).on("checkExpectation", handle);
 
-  const server = createTcpServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
+  const serve = (connection: Connection, isHttp2: boolean): void => {
+    const { socket } = connection;
+    if (!isHttp2) return void http1.emit("connection", socket);
+    socket.allowHalfOpen = false; // as http2 expects, unlike http
+    http2.once("session", (session) => connections.setSession(connection, session));
+    http2.emit("connection", socket);
+    if (socket instanceof TLSSocket) socket.emit("secureConnect"); // Node says so on a client's side alone, but its HTTP/2 waits for it
+  };
+  const server = createTcpServer({ noDelay: true, allowHalfOpen: true }, (tcp) => {
+    const secureContext = options.tls?.context;
+    const socket = secureContext === undefined ? tcp : new TLSSocket(tcp, { isServer: true, secureContext, ALPNProtocols: alpn });
     const connection = connections.add(socket);
     if (connection === undefined) return void socket.destroy();
     const giveUp = (): void => void socket.destroy();
     const timer = setTimeout(giveUp, headerTimeoutMs);
     socket.once("close", () => clearTimeout(timer));
     socket.on("error", giveUp).on("end", giveUp);
+    const begin = (isHttp2: boolean): void => {
+      clearTimeout(timer);
+      socket.off("error", giveUp).off("end", giveUp);
+      serve(connection, isHttp2);
+    };
+    if (socket instanceof TLSSocket) return void socket.once("secure", () => begin(socket.alpnProtocol === alpn[0]));
     let seen: Buffer = Buffer.alloc(0);
     socket.on("readable", function onReadable() {
       for (let chunk: Buffer | null = socket.read(); chunk !== null; chunk = socket.read()) seen = Buffer.concat([seen, chunk]);
@@ -92,13 +115,9 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
       const length = Math.min(seen.length, preface.length);
       const isHttp2 = seen.subarray(0, length).equals(preface.subarray(0, length));
       if (isHttp2 && length < preface.length) return; // the rest is on its way
-      clearTimeout(timer);
-      socket.off("readable", onReadable).off("error", giveUp).off("end", giveUp);
+      socket.off("readable", onReadable);
       socket.unshift(seen);
-      if (!isHttp2) return void http1.emit("connection", socket);
-      socket.allowHalfOpen = false; // as http2 expects, unlike http
-      http2.once("session", (session) => connections.setSession(connection, session));
-      http2.emit("connection", socket);
+      begin(isHttp2);
     });
   });
   server.maxConnections = options.maxConnections;

@@ -9,7 +9,7 @@ import { localTargets } from "@parley/chassis/rpc/transports.ts";
 import type { Component } from "@parley/chassis/service.ts";
 import { onStopSignal } from "@parley/chassis/signals.ts";
 import { createLogger } from "@parley/chassis/telemetry/log.ts";
-import { gatewayConfig } from "@parley/gateway/gateway.ts";
+import { gatewayConfig } from "@parley/gateway/config.ts";
 
 /** How long to wait before a process that died is started again: twice as long each time, until it was up for `steadyMs`. */
 const backoffMs = { first: 100, atMost: 5_000, steadyMs: 10_000 };

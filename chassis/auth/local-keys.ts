@@ -3,6 +3,7 @@ import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, renameSync,
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from "jose";
+import type { ConfigShape } from "../config.ts";
 import { StartError } from "../start-error.ts";
 import { issuerOf } from "./authenticate.ts";
 
@@ -10,16 +11,17 @@ const users = "users";
 const suffix = ".private.json";
 
 /**
- * Makes the keys that a laptop needs, where they are missing, in the data directory: one for the
+ * Makes the keys that a laptop needs, where somebody checks tokens and they are missing, in the data directory: one for the
  * tokens of users, which `npm run token` signs, and one for each service. Returns where they are,
  * as those of the variables that are not set.
  */
 export async function ensureLocalKeys(
-  components: readonly { readonly name: string; readonly keyVariable?: string }[],
+  components: readonly { readonly name: string; readonly config?: ConfigShape; readonly keyVariable?: string }[],
   { env, dataDir }: { env: NodeJS.ProcessEnv; dataDir: string },
 ): Promise<NodeJS.ProcessEnv> {
   const signers = components.flatMap(({ name, keyVariable }) => (keyVariable === undefined ? [] : [{ name, keyVariable }]));
-  if (signers.length === 0) return {};
+  const checksTokens = components.some(({ config = {}, keyVariable }) => keyVariable !== undefined || "PARLEY_AUTH_JWKS_URL" in config);
+  if (!checksTokens) return {};
   const folder = keysFolder(dataDir);
   mkdirSync(dataDir, { recursive: true }); // the user of Postgres passes through it
   mkdirSync(folder, { recursive: true, mode: 0o700 });

@@ -36,11 +36,12 @@ async function prettyStream(): Promise<DestinationStream> {
   const { default: pretty } = await import("pino-pretty");
   return pretty({
     translateTime: "SYS:HH:MM:ss.l",
-    ignore: "service,method,code,duration_ms,peer,trace_id,error",
+    ignore: "service,method,code,duration_ms,peer,trace_id,error,http_method,http_version,path,status,user_agent",
     singleLine: true,
-    messageFormat: ({ service, method, code, duration_ms: durationMs, error, msg }) =>
-      method === undefined || code === undefined
-        ? [service, msg].filter(Boolean).join(": ")
-        : `${service}: ${method} ${code} in ${durationMs} ms${error === undefined ? "" : `: ${error}`}`,
+    messageFormat: ({ service, method, code, http_method: verb, path, status, duration_ms: durationMs, error, msg }) => {
+      if (durationMs === undefined) return [service, msg].filter(Boolean).join(": ");
+      const what = verb === undefined ? `${method} ${code}` : `${verb} ${path} ${[status, code].filter(Boolean).join(" ")}`;
+      return `${service}: ${what} in ${durationMs} ms${error === undefined ? "" : `: ${error}`}`;
+    },
   });
 }

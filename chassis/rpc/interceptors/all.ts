@@ -30,9 +30,9 @@ export function serverInterceptors({ log, registry, authenticate }: Telemetry & 
   ];
 }
 
-/** What happens about every call that the gateway passes on: the service behind it checks access and input. */
-export function gatewayInterceptors({ log, registry }: Telemetry): Interceptor[] {
-  return [currentCall, requestLog(log), metrics("gateway", registry), errorBoundary({ log, neighbours: "relay" }), deadline];
+/** What happens about every call that the gateway passes on: the service behind it checks access and input. `report` tells the log of requests. */
+export function gatewayInterceptors({ log, registry, report }: Telemetry & { readonly report: Interceptor }): Interceptor[] {
+  return [currentCall, report, metrics("gateway", registry), errorBoundary({ log, neighbours: "relay" }), deadline];
 }
 
 /** What happens about every call that a service or the gateway makes; without `serviceToken`, as the gateway, it speaks for nobody. */

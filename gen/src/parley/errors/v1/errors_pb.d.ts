@@ -90,8 +90,8 @@ export enum ErrorReason {
   PERMISSION_DENIED = 9,
 
   /**
-   * The client, or all clients together, have as many calls in progress as the gateway lets in. End
-   * some of them, or try again after the delay of `google.rpc.RetryInfo`.
+   * The client has as many calls in progress as the gateway lets in. End some of them, or try again
+   * after the delay of `google.rpc.RetryInfo`.
    *
    * @generated from enum value: ERROR_REASON_TOO_MANY_CALLS = 10;
    */
@@ -103,6 +103,14 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_INVALID_PAGE_TOKEN = 11;
    */
   INVALID_PAGE_TOKEN = 11,
+
+  /**
+   * The caller makes more calls a second than the gateway lets in. Try again after the delay of
+   * `google.rpc.RetryInfo`.
+   *
+   * @generated from enum value: ERROR_REASON_RATE_LIMITED = 12;
+   */
+  RATE_LIMITED = 12,
 }
 
 /**

@@ -1,0 +1,65 @@
+import { type ContextKey, createContextKey, type Interceptor } from "@connectrpc/connect";
+import { findCurrentCall } from "@parley/chassis/rpc/current-call.ts";
+import { statusName } from "@parley/chassis/rpc/errors.ts";
+import { watchEnd } from "@parley/chassis/rpc/response.ts";
+import type { Logger } from "pino";
+import type { NodeRequest, NodeResponse } from "./node-request.ts";
+
+/** What became of the call that a request made. */
+export interface CallEnd {
+  method?: string;
+  code?: string;
+  error?: string | undefined;
+  traceId?: string | undefined;
+}
+
+export const callEndKey: ContextKey<CallEnd> = createContextKey<CallEnd>({}, { description: "end of the call" });
+
+/** Tells the access log how a call ended. */
+export const reportCallEnd: Interceptor = (next) => (req) => {
+  const end = req.contextValues.get(callEndKey);
+  end.method = `${req.service.typeName}/${req.method.name}`;
+  end.traceId = findCurrentCall()?.traceId;
+  return watchEnd(
+    req.signal,
+    () => next(req),
+    (error) => {
+      end.code = statusName(error);
+      end.error = error?.rawMessage;
+    },
+  );
+};
+
+/**
+ * Logs one line for a request when it has ended: of HTTP the method, the path without its query,
+ * which may hold a token, and the status; the client; and of the call, where it made one, what services log too.
+ * Returns what the call's end is reported to.
+ */
+export function logRequest(request: NodeRequest, response: NodeResponse, client: string, log: Logger): CallEnd {
+  const startedMs = performance.now();
+  const end: CallEnd = {};
+  const { method, httpVersion, headers } = request;
+  const [path = ""] = (request.url ?? "").split(/[?#]/, 1);
+  response.once("close", () => {
+    const isAnswered = response.writableFinished || response.writableEnded;
+    const code = end.code ?? (end.method !== undefined && !isAnswered ? "CANCELLED" : undefined);
+    log[response.statusCode === 500 || code === "INTERNAL" || code === "UNKNOWN" || code === "DATA_LOSS" ? "error" : "info"](
+      {
+        http_method: method,
+        path: path.slice(0, 500),
+        status: response.headersSent ? response.statusCode : undefined,
+        http_version: httpVersion,
+        method: end.method,
+        code,
+        duration_ms: Math.round((performance.now() - startedMs) * 1_000) / 1_000,
+        peer: client,
+        user_agent: headers["user-agent"]?.slice(0, 200),
+        request_id: response.getHeader("x-request-id"),
+        trace_id: end.traceId,
+        error: end.error,
+      },
+      "request",
+    );
+  });
+  return end;
+}

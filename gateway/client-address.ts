@@ -1,0 +1,69 @@
+import { BlockList, isIP, type Socket } from "node:net";
+import type { NodeRequest } from "./node-request.ts";
+
+/** Whose a request is, as far as addresses tell. */
+export interface ClientAddresses {
+  /** Returns who is at the other end of a connection. */
+  peerOf(socket: Pick<Socket, "remoteAddress">): string;
+  /** Whether an address is that of a proxy that is trusted. */
+  isProxy(address: string): boolean;
+  /** Returns the client's address, behind proxies that are trusted too. */
+  clientOf(request: NodeRequest): string;
+}
+
+/** Whether a text is an address or a range such as `10.0.0.0/8`. */
+export function isAddressRange(text: string): boolean {
+  const [address = "", bits] = text.split("/", 2);
+  const version = isIP(address);
+  return version !== 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128)));
+}
+
+/**
+ * Creates what finds clients behind proxies at the addresses or ranges given. Each proxy adds whom it
+ * got a request from to `x-forwarded-for`, at the end: the client is the last one there that is no
+ * proxy itself. From anybody else the header counts for nothing, and it could say anything.
+ */
+export function createClientAddresses(proxies: readonly string[]): ClientAddresses {
+  const trusted = new BlockList();
+  for (const proxy of proxies) {
+    const [address = "", bits] = proxy.split("/", 2);
+    const family = isIP(address) === 6 ? "ipv6" : "ipv4";
+    trusted.addSubnet(address, Number(bits ?? (family === "ipv6" ? 128 : 32)), family);
+  }
+  const isProxy = (address: string): boolean => isIP(address) !== 0 && trusted.check(address, isIP(address) === 6 ? "ipv6" : "ipv4");
+  const peerOf = ({ remoteAddress }: Pick<Socket, "remoteAddress">): string => plain(remoteAddress ?? "");
+  return {
+    peerOf,
+    isProxy,
+    clientOf(request) {
+      const peer = peerOf(request.socket);
+      if (!isProxy(peer)) return peer;
+      const header = request.headers["x-forwarded-for"];
+      const forwarded = (typeof header === "string" ? header : (header ?? []).join(",")).split(",").map((text) => plain(text.trim()));
+      // What is no address nobody can vouch for.
+      const client = forwarded.findLast((address) => !isProxy(address));
+      return client === undefined || isIP(client) === 0 ? peer : client;
+    },
+  };
+}
+
+/**
+ * Returns what a client is counted by: its address, or of IPv6 the first 64 bits, which are one
+ * household's or one machine's, who has the others for the taking (RFC 6177).
+ */
+export function clientKeyOf(address: string): string {
+  if (isIP(address) !== 6) return address;
+  const [head = "", tail = ""] = (address.split("%", 1)[0] ?? "").split("::");
+  const [first, last] = [head, tail].map((groups) => (groups === "" ? [] : groups.split(":")));
+  if (first === undefined || last === undefined) return address;
+  const zeros = Array.from({ length: Math.max(0, 8 - first.length - last.length) }, () => "0");
+  return [...first, ...zeros, ...last]
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(":");
+}
+
+/** A port for IPv6 that takes IPv4 too sees its addresses as IPv6. */
+function plain(address: string): string {
+  return address.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, "");
+}
