@@ -18,3 +18,9 @@ export const compressions: Compression[] = [
 
 /** What is smaller is not compressed: little is gained, and it fits into a packet. */
 export const compressMinBytes = 1_024;
+
+/** Returns how an answer is to be compressed, by the request's header `accept-encoding`; undefined: not at all. */
+export function answerCompression(header: Headers): Compression | undefined {
+  const accepted = (header.get("accept-encoding") ?? "").split(",").map((part) => part.split(";").map((text) => text.trim().toLowerCase()));
+  return accepted.flatMap(([name, quality]) => (quality === "q=0" ? [] : compressions.filter((one) => one.name === name)))[0];
+}

@@ -23,6 +23,7 @@ import { answerCors } from "./cors.ts";
 import { answer } from "./node-handler.ts";
 import type { NodeRequest, NodeResponse } from "./node-request.ts";
 import { openOnePort } from "./one-port.ts";
+import { createPages } from "./pages.ts";
 import { createRateLimit } from "./rate-limit.ts";
 import { createRefusal, refuseCall } from "./refuse.ts";
 import { relay } from "./relay.ts";
@@ -66,6 +67,7 @@ export function createGateway(serviceNames: readonly string[]): Component {
       };
       const rpc = createConnectHandlers(options);
       const rest = createRestHandler(options);
+      const pages = createPages(contracts);
       const addresses = createClientAddresses(config.PARLEY_GATEWAY_TRUSTED_PROXIES);
       const origins = new Set(config.PARLEY_CORS_ORIGINS);
       const rateLimit =
@@ -100,7 +102,7 @@ export function createGateway(serviceNames: readonly string[]): Component {
           return refuseCall(request, response, refusal);
         }
         const isGrpc = request.headers["content-type"]?.startsWith("application/grpc") === true;
-        const handler: UniversalHandlerFn = found ?? (isGrpc ? unknownMethod : rest);
+        const handler: UniversalHandlerFn = found ?? pages.get(path) ?? (isGrpc ? unknownMethod : rest);
         const contextValues = createContextValues().set(peerKey, client).set(callEndKey, end);
         await answer(request, response, { handler, contextValues, maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES, log });
       };

@@ -4,7 +4,6 @@ import { ConnectError, createHandlerContext, type HandlerContext, type Intercept
 import {
   assertByteStreamRequest,
   type Compression,
-  compressionNegotiate,
   createAsyncIterable,
   invokeUnaryImplementation,
   readAllBytes,
@@ -19,7 +18,7 @@ import type { Shutdown } from "@parley/chassis/rpc/shutdown.ts";
 import { BadRequestSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { type Status, StatusSchema } from "@parley/gen/google/rpc/status_pb.js";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
-import { compressions, compressMinBytes } from "./compression.ts";
+import { answerCompression, compressions, compressMinBytes } from "./compression.ts";
 import { types } from "./contracts.ts";
 import { type Binding, bindingsOf } from "./http-rule.ts";
 import { streamFormOf, withBeat } from "./rest-stream.ts";
@@ -94,24 +93,24 @@ async function answer(
   if (route.body !== undefined && type !== null && !/^application\/json\s*(;|$)/i.test(type)) {
     return errorResponse(malformed(`${new URL(request.url).pathname} takes application/json, not ${type}`), new Headers(), 415);
   }
-  const encodings = compressionNegotiate(
-    compressions,
-    header.get("content-encoding"),
-    header.get("accept-encoding")?.replace(/;q=[^,]*/g, "") ?? null,
-    "accept-encoding",
-  );
-  if (encodings.error !== undefined)
-    return errorResponse(malformed(encodings.error.rawMessage), new Headers(encodings.error.metadata), 415);
+  const encoding = header.get("content-encoding") ?? "identity";
+  const compressed = compressions.find(({ name }) => name === encoding);
+  if (compressed === undefined && encoding !== "identity") {
+    const known = compressions.map(({ name }) => name).join(", ");
+    const error = malformed(`a body may be compressed with ${known}, not with ${encoding}`);
+    return errorResponse(error, new Headers({ "accept-encoding": known }), 415); // RFC 9110, section 12.5.3
+  }
   if (route.spec.kind === "server_streaming" && isEventStream(header)) takeTokenOf(query, header);
   const message = await readRequest(route, pathValues, query, async () => {
     assertByteStreamRequest(request);
     const bytes = await readAllBytes(request.body, options.maxMessageBytes, header.get("content-length"));
-    return encodings.request === null ? bytes : encodings.request.decompress(bytes, options.maxMessageBytes);
+    return compressed === undefined ? bytes : compressed.decompress(bytes, options.maxMessageBytes);
   });
   const { spec } = route;
   if (spec.kind === "server_streaming") return callStream(route, spec, message, request, options);
   const response = await callUnary(route, spec, message, request, options);
-  return encodings.response === null ? response : compress(response, encodings.response);
+  const compression = answerCompression(header);
+  return compression === undefined ? response : compress(response, compression);
 }
 
 /** Fields come from the path, from the body as far as the rule says so, and from the query. */

@@ -952,8 +952,7 @@ export declare const ErrorReasonSchema: GenEnum<ErrorReason>;
 /**
  * Orders. What is somebody else's, a customer is told that there is none.
  *
- * All methods fail with `INVALID_ARGUMENT`, reason `INVALID_REQUEST`, where a field breaks its rules, and those that name
- * an order with `NOT_FOUND`, reason `ORDER_NOT_FOUND`.
+ * All methods fail with `INVALID_ARGUMENT`, reason `INVALID_REQUEST`, where a field breaks its rules.
  *
  * @generated from service parley.orders.v1.OrdersService
  */
@@ -981,6 +980,8 @@ export declare const OrdersService: GenService<{
   /**
    * Gets an order. Safe to repeat.
    *
+   * Fails with `NOT_FOUND`, reason `ORDER_NOT_FOUND`.
+   *
    * @generated from rpc parley.orders.v1.OrdersService.GetOrder
    */
   getOrder: {
@@ -1004,7 +1005,7 @@ export declare const OrdersService: GenService<{
    * Cancels an order that has not shipped: stock and money go back. Waits as PlaceOrder does; an order that is still
    * `CANCELLING` then goes on by itself. Safe to repeat.
    *
-   * Fails with `FAILED_PRECONDITION`, reason `ORDER_SHIPPED`, and reason `ORDER_REJECTED` where there is nothing to cancel.
+   * Fails with `NOT_FOUND`, reason `ORDER_NOT_FOUND`; and with `FAILED_PRECONDITION`, reason `ORDER_SHIPPED`, and reason `ORDER_REJECTED` where there is nothing to cancel.
    *
    * @generated from rpc parley.orders.v1.OrdersService.CancelOrder
    */
@@ -1017,6 +1018,8 @@ export declare const OrdersService: GenService<{
    * Sends the order as it is now, and then with each further change of its state, until it is shipped, rejected or
    * cancelled. Safe to repeat: asked again, it begins with the order as it is then.
    *
+   * Fails with `NOT_FOUND`, reason `ORDER_NOT_FOUND`.
+   *
    * @generated from rpc parley.orders.v1.OrdersService.WatchOrder
    */
   watchOrder: {
@@ -1027,7 +1030,7 @@ export declare const OrdersService: GenService<{
   /**
    * Says that a confirmed order has left the warehouse. Safe to repeat.
    *
-   * Fails with `FAILED_PRECONDITION`, reason `ORDER_NOT_CONFIRMED`, where it is not, or not any more, confirmed.
+   * Fails with `NOT_FOUND`, reason `ORDER_NOT_FOUND`; and with `FAILED_PRECONDITION`, reason `ORDER_NOT_CONFIRMED`, where it is not, or not any more, confirmed.
    *
    * @generated from rpc parley.orders.v1.OrdersService.MarkShipped
    */
@@ -1049,7 +1052,7 @@ export declare const OrdersService: GenService<{
   /**
    * Works on an order at once that waits to be tried again. Safe to repeat.
    *
-   * Fails with `FAILED_PRECONDITION`, reason `ORDER_IS_SETTLED`, where nothing is left to be done.
+   * Fails with `NOT_FOUND`, reason `ORDER_NOT_FOUND`; and with `FAILED_PRECONDITION`, reason `ORDER_IS_SETTLED`, where nothing is left to be done.
    *
    * @generated from rpc parley.orders.v1.OrdersService.RetryOrder
    */

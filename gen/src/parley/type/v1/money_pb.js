@@ -11,7 +11,7 @@ import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/vali
  * Describes the file parley/type/v1/money.proto.
  */
 export const file_parley_type_v1_money = /*@__PURE__*/
-  fileDesc("ChpwYXJsZXkvdHlwZS92MS9tb25leS5wcm90bxIOcGFybGV5LnR5cGUudjEiRgoFTW9uZXkSKAoNY3VycmVuY3lfY29kZRgBIAEoCUIRukgOcgwyCl5bQS1aXXszfSQSEwoLbWlub3JfdW5pdHMYAiABKANiBnByb3RvMw", [file_buf_validate_validate]);
+  fileDesc("ChpwYXJsZXkvdHlwZS92MS9tb25leS5wcm90bxIOcGFybGV5LnR5cGUudjEiVgoFTW9uZXkSLgoNY3VycmVuY3lfY29kZRgBIAEoCUIXukgUchIyCl5bQS1aXXszfSSSAgNFVVISHQoLbWlub3JfdW5pdHMYAiABKANCCLpIBSIDSMYPYgZwcm90bzM", [file_buf_validate_validate]);
 
 /**
  * Describes the message parley.type.v1.Money.
