@@ -133,13 +133,14 @@ describe.skipIf(executablePath === undefined)("in a browser", () => {
     };
     await getCart.locator(".opblock-summary-control").click();
     await execute();
-    await getCart.locator(".live-responses-table").getByText("UNAUTHENTICATED").waitFor();
+    const answer = getCart.locator(".live-responses-table");
+    await answer.getByText("UNAUTHENTICATED").first().waitFor();
     await page.getByRole("button", { name: "Authorize" }).first().click();
-    await page.getByLabel("Value:").fill(await tokenFor(suite, "ada", "customer"));
+    await page.locator("#auth-bearer-value").fill(await tokenFor(suite, "ada", "customer"));
     await page.locator(".auth-btn-wrapper").getByRole("button", { name: "Apply credentials" }).click();
     await page.locator(".auth-btn-wrapper").getByRole("button", { name: "Close" }).click();
     await execute();
-    await getCart.locator(".live-responses-table").getByText('"ada"').waitFor();
+    await answer.getByText('"ada"').first().waitFor();
     await getCart.scrollIntoViewIfNeeded();
     await page.screenshot({ path: join(screenshots, "docs-tried.png") });
     // Chromium itself says of each answer of 401 that it is one.
@@ -168,7 +169,9 @@ describe.skipIf(executablePath === undefined)("in a browser", () => {
       const states: string[] = [];
       const source = new EventSource(url);
       source.onmessage = ({ data }) => states.push(JSON.parse(data).state);
-      const status = await new Promise<string>((resolve) => source.addEventListener("status", ({ data }) => resolve(data)));
+      const status = await new Promise<string>((resolve) =>
+        source.addEventListener("status", (event) => resolve((event as MessageEvent).data)),
+      );
       source.close();
       return { states, status: JSON.parse(status) };
     }, `${suite.gatewayUrl}/v1/orders/${order["orderId"]}:watch?access_token=${token}`);
