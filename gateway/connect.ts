@@ -1,3 +1,4 @@
+import type { Registry } from "@bufbuild/protobuf";
 import { Code, ConnectError, type Interceptor, type MethodImplSpec } from "@connectrpc/connect";
 import { createUniversalMethodHandler, type UniversalHandler, type UniversalHandlerFn } from "@connectrpc/connect/protocol";
 import { createHandlerFactory as createConnectFactory } from "@connectrpc/connect/protocol-connect";
@@ -5,7 +6,6 @@ import { createHandlerFactory as createGrpcFactory, setTrailerStatus } from "@co
 import { createHandlerFactory as createGrpcWebFactory } from "@connectrpc/connect/protocol-grpc-web";
 import type { Shutdown } from "@parley/chassis/rpc/shutdown.ts";
 import { compressions, compressMinBytes } from "./compression.ts";
-import { types } from "./contracts.ts";
 
 /** Answers a gRPC or gRPC-Web call of a method that there is not, as their clients expect it: with a status. */
 export const unknownMethod: UniversalHandlerFn = async (request) => {
@@ -28,6 +28,8 @@ export function createConnectHandlers(options: {
   readonly interceptors: Interceptor[];
   readonly maxMessageBytes: number;
   readonly shutdown: Shutdown;
+  /** What `google.protobuf.Any` may hold in JSON. */
+  readonly types: Registry;
 }): ReadonlyMap<string, UniversalHandler> {
   return new Map(
     options.methods.map((spec) => {
@@ -39,7 +41,7 @@ export function createConnectHandlers(options: {
         compressMinBytes,
         shutdownSignal: options.shutdown.signalFor(spec.kind),
         // A misspelt field is told, not dropped.
-        jsonOptions: { registry: types, ignoreUnknownFields: false },
+        jsonOptions: { registry: options.types, ignoreUnknownFields: false },
         binaryOptions: { readUnknownFields: false }, // as in our own codec
       };
       const protocols = [createGrpcFactory, createGrpcWebFactory, createConnectFactory].map((create) => create(handlerOptions));

@@ -256,3 +256,23 @@ test("answers that a slow reader has not read yet are not lost when the gateway 
   await stopped;
   expect(received).toBeGreaterThan(4 * text.length);
 });
+
+test.each([
+  ["Connect", echoPath, "application/json"],
+  ["a stream of Connect", "/parley.testing.v1.EchoService/Repeat", "application/connect+json"],
+  ["gRPC-Web", echoPath, "application/grpc-web"],
+  ["REST", "/testing/echo", "application/json"],
+  ["REST that takes no body", "/testing/echo/x", "application/json"],
+  ["a path that there is not", "/nothing", "application/json"],
+])("a connection whose request is refused before its body is read goes on with the next one: %s", async (_title, path, type) => {
+  const { port } = await openTestGateway({ env: { PARLEY_MAX_MESSAGE_BYTES: "1000" } });
+  const body = grpcFrame(Buffer.alloc(500_000, "x"));
+  const socket = connectTcp(port, "127.0.0.1");
+  socket.write(`POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: ${type}\r\ncontent-length: ${body.length}\r\n\r\n`);
+  socket.write(body.subarray(0, 100_000));
+  const [first] = await once(socket, "data");
+  socket.write(body.subarray(100_000));
+  socket.write("GET /testing/echo/next HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+  const rest: Buffer[] = await socket.toArray();
+  expect(Buffer.concat([first, ...rest]).toString()).toContain('{"text":"next"}');
+});

@@ -14,11 +14,10 @@ import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import type { Logger } from "pino";
 import { Counter } from "prom-client";
 import { callEndKey, logRequest, reportCallEnd } from "./access-log.ts";
-import { limitBodyTime } from "./body-time.ts";
 import { createClientAddresses } from "./client-address.ts";
 import { gatewayConfig } from "./config.ts";
 import { createConnectHandlers, unknownMethod } from "./connect.ts";
-import { contractsOf } from "./contracts.ts";
+import { contractsOf, types } from "./contracts.ts";
 import { answerCors } from "./cors.ts";
 import { answer } from "./node-handler.ts";
 import type { NodeRequest, NodeResponse } from "./node-request.ts";
@@ -27,6 +26,7 @@ import { createPages } from "./pages.ts";
 import { createRateLimit } from "./rate-limit.ts";
 import { createRefusal, refuseCall } from "./refuse.ts";
 import { relay } from "./relay.ts";
+import { endBody } from "./request-body.ts";
 import { createRestHandler } from "./rest.ts";
 import { openTlsFiles, type TlsFiles } from "./tls-files.ts";
 
@@ -65,7 +65,7 @@ export function createGateway(serviceNames: readonly string[]): Component {
         maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
         shutdown,
       };
-      const rpc = createConnectHandlers(options);
+      const rpc = createConnectHandlers({ ...options, types });
       const rest = createRestHandler(options);
       const pages = createPages(contracts);
       const addresses = createClientAddresses(config.PARLEY_GATEWAY_TRUSTED_PROXIES);
@@ -94,7 +94,7 @@ export function createGateway(serviceNames: readonly string[]): Component {
         const path = request.url?.split("?", 1)[0] ?? "";
         const found = rpc.get(path);
         const isStream = found?.method.methodKind === "client_streaming" || found?.method.methodKind === "bidi_streaming";
-        limitBodyTime(request, response, { timeoutMs: config.PARLEY_GATEWAY_BODY_TIMEOUT, isStream });
+        endBody(request, response, { timeoutMs: config.PARLEY_GATEWAY_BODY_TIMEOUT, isStream });
         if (answerCors(request, response, origins)) return;
         const refusal = await rateLimit?.(request, client);
         if (refusal !== undefined) {

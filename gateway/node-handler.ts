@@ -23,7 +23,9 @@ export async function answer(
   request.on("error", () => {});
   let universal: UniversalServerRequest;
   try {
-    universal = universalRequestFromNodeRequest(request, response, undefined, options.contextValues);
+    // Who stops reading a body does not destroy it: its connection goes on with the next request.
+    const body: AsyncIterable<Uint8Array> = request.iterator({ destroyOnReturn: false });
+    universal = { ...universalRequestFromNodeRequest(request, response, undefined, options.contextValues), body };
   } catch {
     return refuse(request, response, 400, "the request names no valid host and path\n");
   }

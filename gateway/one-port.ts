@@ -23,6 +23,7 @@ const lookMs = 1_000;
 
 /** A TCP port that serves HTTP/1.1 and HTTP/2. */
 export interface OnePort {
+  readonly port: number;
   /**
    * Takes no more connections; resolves when all requests have ended and every connection is
    * closed. A second after `giveUp` fires, those that are left are cut.
@@ -32,6 +33,7 @@ export interface OnePort {
 
 export interface OnePortOptions extends ConnectionLimits {
   readonly host: string;
+  /** 0: any free port. */
   readonly port: number;
   readonly handler: NodeHandler;
   /** Refuses a request beyond the limits of its client or of all together, at little cost. */
@@ -126,7 +128,9 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
     server.listen(options.port, options.host, resolve);
   });
 
+  const address = server.address();
   return {
+    port: typeof address === "object" && address !== null ? address.port : options.port,
     async drain(giveUp) {
       draining = true;
       server.close();
