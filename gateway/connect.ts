@@ -1,17 +1,33 @@
 import type { Registry } from "@bufbuild/protobuf";
 import { Code, ConnectError, type Interceptor, type MethodImplSpec } from "@connectrpc/connect";
-import { createUniversalMethodHandler, type UniversalHandler, type UniversalHandlerFn } from "@connectrpc/connect/protocol";
-import { createHandlerFactory as createConnectFactory } from "@connectrpc/connect/protocol-connect";
+import {
+  createAsyncIterable,
+  createUniversalMethodHandler,
+  type UniversalHandler,
+  type UniversalHandlerFn,
+} from "@connectrpc/connect/protocol";
+import { createHandlerFactory as createConnectFactory, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
 import { createHandlerFactory as createGrpcFactory, setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { createHandlerFactory as createGrpcWebFactory } from "@connectrpc/connect/protocol-grpc-web";
 import type { Shutdown } from "@parley/chassis/rpc/shutdown.ts";
 import { compressions, compressMinBytes } from "./compression.ts";
+import type { NodeRequest } from "./node-request.ts";
 
-/** Answers a gRPC or gRPC-Web call of a method that there is not, as their clients expect it: with a status. */
+/** Whether a request is a call, as its client's protocol marks it: of gRPC, gRPC-Web, or Connect, where a client may leave it out. */
+export function isMarkedCall({ headers }: NodeRequest): boolean {
+  return /^application\/(grpc|connect\+)/.test(headers["content-type"] ?? "") || headers["connect-protocol-version"] !== undefined;
+}
+
+/** Answers a call of a method that there is not as the client's protocol has it. */
 export const unknownMethod: UniversalHandlerFn = async (request) => {
   const { pathname } = new URL(request.url);
   const type = request.header.get("content-type") ?? "";
-  const status = setTrailerStatus(new Headers(), new ConnectError(`there is no method ${pathname}`, Code.Unimplemented));
+  const error = new ConnectError(`there is no method ${pathname}`, Code.Unimplemented);
+  if (!type.startsWith("application/grpc")) {
+    const body = errorToJsonBytes(error, undefined);
+    return { status: 404, header: new Headers({ "content-type": "application/json" }), body: createAsyncIterable([body]) };
+  }
+  const status = setTrailerStatus(new Headers(), error);
   const header = new Headers({ "content-type": type });
   // A status in headers must end the stream, which Node's answer does only after them; gRPC-Web knows no trailers.
   if (!type.startsWith("application/grpc-web")) return { status: 200, header, trailer: status };

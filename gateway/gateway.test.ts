@@ -327,7 +327,7 @@ describe("bad input is refused with a word of why, and the next call works:", ()
     expect([trailers["grpc-status"], flags & constants.NGHTTP2_FLAG_END_STREAM]).toEqual(["12", constants.NGHTTP2_FLAG_END_STREAM]);
   });
 
-  test.each(["gRPC", "gRPC-Web over HTTP/1.1"])("a method that there is not, over %s", async (name) => {
+  test.each(["gRPC", "gRPC-Web over HTTP/1.1", "Connect with JSON"])("a method that there is not, over %s", async (name) => {
     const { url } = await openTestGateway();
     const client = createClient(GreeterService, transports[name]!(url));
     expect(await failureOf(client.hello({}))).toMatchObject({

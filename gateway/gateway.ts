@@ -16,7 +16,7 @@ import { Counter } from "prom-client";
 import { callEndKey, logRequest, reportCallEnd } from "./access-log.ts";
 import { createClientAddresses } from "./client-address.ts";
 import { gatewayConfig } from "./config.ts";
-import { createConnectHandlers, unknownMethod } from "./connect.ts";
+import { createConnectHandlers, isMarkedCall, unknownMethod } from "./connect.ts";
 import { contractsOf, types } from "./contracts.ts";
 import { answerCors } from "./cors.ts";
 import { answer } from "./node-handler.ts";
@@ -101,8 +101,7 @@ export function createGateway(serviceNames: readonly string[]): Component {
           refused.inc({ because: "rate" });
           return refuseCall(request, response, refusal);
         }
-        const isGrpc = request.headers["content-type"]?.startsWith("application/grpc") === true;
-        const handler: UniversalHandlerFn = found ?? pages.get(path) ?? (isGrpc ? unknownMethod : rest);
+        const handler: UniversalHandlerFn = found ?? pages.get(path) ?? (isMarkedCall(request) ? unknownMethod : rest);
         const contextValues = createContextValues().set(peerKey, client).set(callEndKey, end);
         await answer(request, response, { handler, contextValues, maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES, log });
       };

@@ -26,6 +26,8 @@ export interface ClientCall<I extends DescMessage, O extends DescMessage> {
   cancel(reason: unknown): void;
 }
 
+/** What a server's deadline may come earlier than ours, for it is sent in whole milliseconds. */
+const maxClockErrorMs = 10;
 /** How often a call without a deadline looks whether its channel is connected, in milliseconds. */
 const lookMs = 500;
 
@@ -93,7 +95,7 @@ export function startCall<I extends DescMessage, O extends DescMessage>(
     },
     onReceiveStatus(status) {
       copyHeaders(metadataToHeaders(status.metadata), trailer);
-      settle(status.code === grpc.status.OK ? undefined : failureOf(status, header, method));
+      settle(status.code === grpc.status.OK ? undefined : failureOf(status, header, method, Date.now() > deadline - maxClockErrorMs));
     },
   });
   // grpc-js waits for a connection without a limit of its own, and for that of a frozen server in vain.
@@ -151,7 +153,9 @@ export function startCall<I extends DescMessage, O extends DescMessage>(
  * Returns the error of a call's status. What the channel has to say names addresses and sockets,
  * so it is put in our words, and kept as the cause, for the log.
  */
-function failureOf(status: grpc.StatusObject, header: Headers, method: DescMethod): ConnectError {
+function failureOf(status: grpc.StatusObject, header: Headers, method: DescMethod, isOver: boolean): ConnectError {
+  // Where it cannot decompress a message, grpc-js gives an exception for a status.
+  if (!(status.code in grpc.status)) return neighbourError(`${nameOf(method)} answered with what cannot be decompressed`, status);
   const error = errorOf(status, header);
   if (isFromServer(status)) return error;
   const own = ((): ConnectError | undefined => {
@@ -161,6 +165,8 @@ function failureOf(status: grpc.StatusObject, header: Headers, method: DescMetho
       case Code.DeadlineExceeded:
         return fail(ErrorReason.DEADLINE_EXCEEDED, `${nameOf(method)} did not answer within its deadline`);
       case Code.Canceled:
+        // A server whose own deadline came first resets the stream.
+        if (isOver) return fail(ErrorReason.DEADLINE_EXCEEDED, `${nameOf(method)} did not answer within its deadline`);
         return fail(ErrorReason.CANCELLED, `the call of ${nameOf(method)} was cancelled`);
       case Code.Internal:
         // grpc-js knows ECONNRESET and ETIMEDOUT as lost connections, others of their kind not.

@@ -39,10 +39,11 @@ test("contracts of others are public", () => {
   expect(accessOf(EchoService.method.secret)).toEqual([Access.STAFF, Access.SERVICE]);
 });
 
-test("a method's deadline is the contract's, else 10 s, and none for streams", () => {
+test("a method's deadline is the contract's, else 10 s, and none for streams and contracts of others", () => {
   expect(deadlineMsOf(GreeterService.method.hello)).toBe(2_000);
   expect(deadlineMsOf(EchoService.method.echoOnce)).toBe(10_000);
   expect(deadlineMsOf(EchoService.method.repeat)).toBeUndefined();
+  expect(deadlineMsOf(Health.method.check)).toBeUndefined();
 });
 
 test("a service is found by the package of its contract", () => {

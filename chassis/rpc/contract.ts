@@ -22,10 +22,10 @@ export function assertAccessStated(contracts: readonly DescService[]): void {
   }
 }
 
-/** Returns how long a call of the method may take, in milliseconds; undefined: as long as its connection. */
+/** Returns how long a call of the method may take, in milliseconds; undefined: as long as its connection, as those of contracts other than ours. */
 export const deadlineMsOf: (method: DescMethod) => number | undefined = once((method) => {
   if (hasOption(method, deadline)) return durationMs(getOption(method, deadline));
-  return method.methodKind === "unary" ? defaultDeadlineMs : undefined;
+  return method.methodKind === "unary" && isOurs(method.parent) ? defaultDeadlineMs : undefined;
 });
 
 /** Whether a call of the method may be sent twice. */

@@ -75,6 +75,7 @@ export async function openServer(options: ServerOptions): Promise<RpcServer> {
     "grpc.max_connection_age_grace_ms": options.connectionAgeGraceMs,
     "grpc.max_connection_idle_ms": options.connectionAgeMs,
     "grpc.enable_channelz": 0,
+    interceptors: [withoutOkMessage],
   });
   raiseLimits(server);
   for (const spec of options.implementations.flatMap(({ methods }) => Object.values(methods))) {
@@ -102,6 +103,12 @@ export async function openServer(options: ServerOptions): Promise<RpcServer> {
   };
 }
 
+/** grpc-js says "OK" of each call that went well, where gRPC has a message for failures alone (gRPC over HTTP/2, Status-Message). */
+const withoutOkMessage: grpc.ServerInterceptor = (_method, call) =>
+  new grpc.ServerInterceptingCall(call, {
+    sendStatus: (status, next) => next(status.code === grpc.status.OK ? { ...status, details: "" } : status),
+  });
+
 /** grpc-js has no option for it: it is set where grpc-js keeps the options of its HTTP/2 servers. */
 function raiseLimits(server: grpc.Server): void {
   const http2Options: unknown = Reflect.get(server, "commonServerOptions");
@@ -121,6 +128,7 @@ function handleUnary(spec: MethodImplSpec & { kind: "unary" }, options: CallOpti
       call.sendMetadata(headersToMetadata(context.responseHeader));
       callback(null, message, trailer);
     } catch (error) {
+      sendHeader(call, context);
       callback(failureOf(error, context, options));
     } finally {
       context.abort();
@@ -132,10 +140,10 @@ function handleUnary(spec: MethodImplSpec & { kind: "unary" }, options: CallOpti
 function handleStream(spec: MethodImplSpec, options: CallOptions): grpc.handleBidiStreamingCall<Message, Message> {
   return async (call) => {
     const context = openContext(call, spec.method, options.shutdown);
+    let answered = false;
     try {
       // The stream's plain iterator would destroy its writing side when reading is done.
       const requests: AsyncIterable<Message> = call.iterator({ destroyOnReturn: false });
-      let answered = false;
       for await (const message of transformInvokeImplementation(spec, context, options.interceptors)(requests)) {
         if (!answered) call.sendMetadata(headersToMetadata(context.responseHeader));
         answered = true;
@@ -145,12 +153,24 @@ function handleStream(spec: MethodImplSpec, options: CallOptions): grpc.handleBi
       if (!answered) call.sendMetadata(headersToMetadata(context.responseHeader));
       call.end(trailer);
     } catch (error) {
+      if (!answered) sendHeader(call, context);
       // Waiting for a slow reader ends with an AbortError, which says less than the signal.
       call.emit("error", failureOf(context.signal.aborted ? errorOfAbort(context.signal) : error, context, options));
     } finally {
       context.abort();
     }
   };
+}
+
+/** Sends what the handler has set before its call failed. Without any, the status alone is sent (gRPC over HTTP/2, Trailers-Only). */
+function sendHeader(call: { sendMetadata(metadata: grpc.Metadata): void }, { responseHeader }: HandlerContext): void {
+  const [first] = responseHeader;
+  if (first === undefined) return;
+  try {
+    call.sendMetadata(headersToMetadata(responseHeader));
+  } catch {
+    // A header that cannot be sent is what the call failed of, and is told as such.
+  }
 }
 
 /** Returns the status of a call that failed. It never throws: an error that cannot be sent is unexpected too. */

@@ -31,7 +31,8 @@ export function isFromServer(status: StatusObject): boolean {
 /** Returns the error of a status that is not OK, marked as a neighbour's. */
 export function errorOf(status: StatusObject, header: Headers): ConnectError {
   const code: Code = status.code in Code ? Number(status.code) : Code.Unknown;
-  const error = new ConnectError(status.details, code, header);
+  // A peer may send no message at all, which grpc-js's types do not say.
+  const error = new ConnectError(status.details ?? "", code, header);
   for (const [key, value] of metadataToHeaders(status.metadata)) error.metadata.append(key, value);
   const [details] = status.metadata.get(detailsKey);
   if (details instanceof Uint8Array) {

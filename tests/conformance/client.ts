@@ -6,6 +6,7 @@ import { ConnectError, createClient } from "@connectrpc/connect";
 import { statusMessageOf } from "@parley/chassis/rpc/errors.ts";
 import { clientInterceptors } from "@parley/chassis/rpc/interceptors/all.ts";
 import { openTransport } from "@parley/chassis/rpc/transport.ts";
+import { ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { Registry } from "prom-client";
 import { readDelimited, writeDelimited } from "./delimited.ts";
 import {
@@ -115,7 +116,10 @@ async function call(request: ClientCompatRequest): Promise<ClientResponseResult>
     }
   } catch (error) {
     if (!(error instanceof ConnectError)) throw error;
-    result.error = create(ErrorSchema, { code: error.code as number, message: error.rawMessage, details: statusMessageOf(error).details });
+    // Of a failure that no server told, the transport says so itself: that was on no wire.
+    const isOwn = error.findDetails(ErrorInfoSchema).some(({ domain }) => domain === "parley.errors.v1");
+    const details = isOwn ? [] : statusMessageOf(error).details;
+    result.error = create(ErrorSchema, { code: error.code as number, message: error.rawMessage, details });
     // Connect has one place for both.
     if (result.responseHeaders.length === 0) result.responseHeaders = headersOf(error.metadata);
     if (result.responseTrailers.length === 0) result.responseTrailers = headersOf(error.metadata);

@@ -4,7 +4,7 @@
 //   npm run conformance                the gateway's HTTP server, the services' gRPC server, their transport
 //   npm run conformance -- client      one of gateway, grpc and client; further arguments are the runner's
 import { spawnSync } from "node:child_process";
-import { mkdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 const version = "v1.0.7";
@@ -31,7 +31,10 @@ for (const [name, { title, mode, features, command }] of Object.entries(subjects
   if (chosen !== undefined && chosen !== name) continue;
   process.stdout.write(`\n${title}\n`);
   const [program = "", ...rest] = command;
-  const known = ["--known-failing", `@${join(here, `${name}-known-failing.txt`)}`];
+  const known = ["failing", "flaky"].flatMap((kind) => {
+    const file = join(here, `${name}-known-${kind}.txt`);
+    return existsSync(file) ? [`--known-${kind}`, `@${file}`] : [];
+  });
   const { status } = spawnSync(
     runner,
     ["--mode", mode, "--conf", join(here, features), ...known, ...runnerArguments, "--", node, join(here, program), ...rest],

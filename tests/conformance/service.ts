@@ -51,7 +51,7 @@ export const conformance: Omit<ServiceImpl<typeof ConformanceService>, "unimplem
       yield* answerAll(first.responseDefinition, [seen, ...all], context);
       return;
     }
-    yield* answerEach(first.responseDefinition, seen, rest, context);
+    yield* answerEach(first.responseDefinition, seen, iterator, context);
   },
 };
 
@@ -59,7 +59,7 @@ export const conformance: Omit<ServiceImpl<typeof ConformanceService>, "unimplem
 async function* answerEach(
   definition: StreamResponseDefinition | undefined,
   first: Any,
-  rest: AsyncIterable<BidiStreamRequest>,
+  rest: AsyncIterator<BidiStreamRequest>,
   context: HandlerContext,
 ): AsyncGenerator<{ payload: ConformancePayload }> {
   setMetadata(definition, context);
@@ -76,7 +76,9 @@ async function* answerEach(
   };
   const answer = await next();
   if (answer !== undefined) yield answer;
-  for await (const request of rest) {
+  while (responses.length > 0 || definition?.error === undefined) {
+    const { value: request, done } = await rest.next();
+    if (done === true) break;
     unseen.push(anyPack(BidiStreamRequestSchema, request));
     const further = await next();
     if (further !== undefined) yield further;
