@@ -5,12 +5,17 @@ import { watchEnd } from "@parley/chassis/rpc/response.ts";
 import type { Logger } from "pino";
 import type { NodeRequest, NodeResponse } from "./node-request.ts";
 
+/** Codes that mean somebody behind the gateway is at fault. */
+const faults: ReadonlySet<string> = new Set(["UNKNOWN", "INTERNAL", "DATA_LOSS"]);
+
 /** What became of the call that a request made. */
 export interface CallEnd {
   method?: string;
   code?: string;
   error?: string | undefined;
   traceId?: string | undefined;
+  /** Whether it was the request that could not be read: that is not the gateway's fault, whatever the code. */
+  isOfRequest?: boolean;
 }
 
 export const callEndKey: ContextKey<CallEnd> = createContextKey<CallEnd>({}, { description: "end of the call" });
@@ -22,13 +27,22 @@ export const reportCallEnd: Interceptor = (next) => (req) => {
   end.traceId = findCurrentCall()?.traceId;
   return watchEnd(
     req.signal,
-    () => next(req),
+    () => next(req.stream ? { ...req, message: watchRequests(req.message, end) } : req),
     (error) => {
       end.code = statusName(error);
       end.error = error?.rawMessage;
     },
   );
 };
+
+async function* watchRequests<T>(messages: AsyncIterable<T>, end: CallEnd): AsyncGenerator<T> {
+  try {
+    yield* messages;
+  } catch (error) {
+    end.isOfRequest = true;
+    throw error;
+  }
+}
 
 /**
  * Logs one line for a request when it has ended: of HTTP the method, the path without its query,
@@ -43,7 +57,8 @@ export function logRequest(request: NodeRequest, response: NodeResponse, client:
   response.once("close", () => {
     const isAnswered = response.writableFinished || response.writableEnded;
     const code = end.code ?? (end.method !== undefined && !isAnswered ? "CANCELLED" : undefined);
-    log[response.statusCode === 500 || code === "INTERNAL" || code === "UNKNOWN" || code === "DATA_LOSS" ? "error" : "info"](
+    const isFault = code !== undefined && faults.has(code) && end.isOfRequest !== true;
+    log[isFault ? "error" : "info"](
       {
         http_method: method,
         path: path.slice(0, 500),

@@ -6,7 +6,7 @@ import {
   type UniversalHandler,
   type UniversalHandlerFn,
 } from "@connectrpc/connect/protocol";
-import { createHandlerFactory as createConnectFactory, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
+import { createHandlerFactory as createConnectFactory, errorFromJsonBytes, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
 import { createHandlerFactory as createGrpcFactory, setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { createHandlerFactory as createGrpcWebFactory } from "@connectrpc/connect/protocol-grpc-web";
 import type { Shutdown } from "@parley/chassis/rpc/shutdown.ts";
@@ -62,7 +62,23 @@ export function createConnectHandlers(options: {
       };
       const protocols = [createGrpcFactory, createGrpcWebFactory, createConnectFactory].map((create) => create(handlerOptions));
       const handler = createUniversalMethodHandler(spec, protocols);
-      return [handler.requestPath, handler];
+      return [handler.requestPath, Object.assign(withClientFaults(handler), handler)];
     }),
   );
+}
+
+/** Connect's own codec says INTERNAL of bytes that are no protobuf, which are the client's fault. gRPC has it so (statuscodes.md); Connect does not ask for it. */
+function withClientFaults(handler: UniversalHandlerFn): UniversalHandlerFn {
+  return async (request) => {
+    const answer = await handler(request);
+    if (answer.status !== 500 || answer.body === undefined) return answer;
+    const bytes = Buffer.concat(await Array.fromAsync(answer.body));
+    const header = new Headers(answer.header);
+    const isCompressed = header.has("content-encoding");
+    const error = isCompressed ? undefined : errorFromJsonBytes(bytes, undefined, new ConnectError("", Code.Internal));
+    if (error?.rawMessage.startsWith("parse binary: ") !== true) return { ...answer, body: createAsyncIterable([bytes]) };
+    const body = errorToJsonBytes(new ConnectError(error.rawMessage, Code.InvalidArgument), undefined);
+    header.set("content-length", String(body.byteLength));
+    return { ...answer, status: 400, header, body: createAsyncIterable([body]) };
+  };
 }

@@ -273,8 +273,17 @@ describe("bad input is refused with a word of why, and the next call works:", ()
       405,
       /EchoOnce takes POST, not GET/,
     ],
-    // 500 is what gRPC servers say, too: they take it for a fault of generated code.
-    ["a message that is no protobuf", "POST", echoPath, "application/proto", Buffer.from([0xff, 0xff]), 500, /internal/],
+    [
+      "a message that is no protobuf",
+      "POST",
+      echoPath,
+      "application/proto",
+      Buffer.from([0xff, 0xff]),
+      400,
+      /"invalid_argument","message":"parse binary/,
+    ],
+    ["text that is not Unicode", "POST", echoPath, json, '{"\\ud800":1}', 400, /invalid_argument|not Unicode/],
+    ["text that is not Unicode for REST", "POST", "/testing/echo", json, '{"\\ud800":1}', 400, /key/],
   ] as const)("%s", async (_title, method, path, type, body, status, text) => {
     const { url } = await openTestGateway();
     const response = await fetch(url + path, { method, headers: { "content-type": type }, ...(body !== undefined && { body }) });
@@ -301,6 +310,12 @@ describe("bad input is refused with a word of why, and the next call works:", ()
     const client = createClient(EchoService, transports["Connect with JSON"]!(url));
     const error = await failureOf(client.echo({ text: "x".repeat(3 * 2 ** 20 + 1) }));
     expect(error.findDetails(BadRequestSchema)[0]?.fieldViolations).toMatchObject([{ field: "text" }]);
+  });
+
+  test("text that is not Unicode in JSON over gRPC, which an error cannot repeat", async () => {
+    const { url } = await openTestGateway();
+    const body = grpcFrame(Buffer.from('{"\\ud800":1}'));
+    expect(await callRaw(url, echoPath, body, { "content-type": "application/grpc+json" })).toBe(RpcCode.INVALID_ARGUMENT);
   });
 
   test.each([

@@ -7,11 +7,14 @@ import {
   type UniversalServerResponse,
 } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
+import { invalidRequest } from "@parley/chassis/rpc/errors.ts";
 import type { Logger } from "pino";
 import { withEtag } from "./conditional.ts";
 import type { NodeRequest, NodeResponse } from "./node-request.ts";
-import { refuse } from "./refuse.ts";
+import { refuse, refuseCall } from "./refuse.ts";
 import { wholeEnvelopes } from "./whole-envelopes.ts";
+
+const notUnicode = invalidRequest([{ field: "", description: "the request holds text that is not Unicode", reason: "malformed" }]);
 
 /** Answers a request of Node's with a handler of Connect's. Never throws: an answer that cannot be given is a closed connection. */
 export async function answer(
@@ -42,6 +45,8 @@ export async function answer(
     await universalResponseToNodeResponse(await withEtag(universal, result), response);
   } catch (error) {
     if (universal.signal.aborted || response.headersSent) return void request.destroy(); // the client is gone
+    // Half a surrogate pair in what an error is to repeat of the request.
+    if (error instanceof URIError) return refuseCall(request, response, { error: notUnicode });
     options.log.error({ err: error, url: request.url }, "a request could not be answered");
     refuse(request, response, 500, "internal error\n");
   }

@@ -23,10 +23,10 @@ export function refuse(request: NodeRequest, response: NodeResponse, status: num
   response.end(text, () => cut(response, constants.NGHTTP2_NO_ERROR));
 }
 
-/** Why a call is not let in, and after which time it may be tried again. */
+/** Why a call is not let in, and after which time it may be tried again; undefined: not as it is. */
 export interface Refusal {
   readonly error: ConnectError;
-  readonly retryMs: number;
+  readonly retryMs?: number;
 }
 
 /** Makes a refusal, whose error tells the time, whole milliseconds, as `google.rpc.RetryInfo`. */
@@ -48,8 +48,10 @@ export function refuseCall(request: NodeRequest, response: NodeResponse, { error
     }
     response.writeHead(200, headers);
   } else {
-    const retryAfter = String(Math.ceil(retryMs / 1_000)); // RFC 9110, section 10.2.3
-    response.writeHead(codeToHttpStatus(error.code), { "content-type": "application/json", "retry-after": retryAfter });
+    response.writeHead(codeToHttpStatus(error.code), {
+      "content-type": "application/json",
+      ...(retryMs !== undefined && { "retry-after": String(Math.ceil(retryMs / 1_000)) }), // RFC 9110, section 10.2.3
+    });
   }
   setTimeout(() => cut(response), unreadMs).unref();
   response.end(isGrpc ? "" : textOf(error, request), () => cut(response, constants.NGHTTP2_NO_ERROR));

@@ -103,7 +103,9 @@ async function answer(
   if (route.spec.kind === "server_streaming" && isEventStream(header)) takeTokenOf(query, header);
   const message = await readRequest(route, pathValues, query, async () => {
     assertByteStreamRequest(request);
-    const bytes = await readAllBytes(request.body, options.maxMessageBytes, header.get("content-length"));
+    const bytes = await readAllBytes(request.body, options.maxMessageBytes, header.get("content-length")).catch((error: unknown) => {
+      throw error instanceof ConnectError ? error : fail(ErrorReason.CANCELLED, "the request's body did not come to its end");
+    });
     return compressed === undefined ? bytes : compressed.decompress(bytes, options.maxMessageBytes);
   });
   const { spec } = route;

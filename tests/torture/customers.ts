@@ -5,9 +5,9 @@ import { createConnectTransport } from "@connectrpc/connect-web";
 import { CartsService } from "@parley/gen/parley/carts/v1/carts_pb.js";
 import { type Order, OrderState, OrdersService, RejectReason } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { testTokens } from "@parley/payments/simulated-processor.ts";
+import type { Random } from "../random.ts";
 import { optionsFor, type Suite } from "../suite.ts";
 import type { Quantities, Told } from "./checks.ts";
-import type { Random } from "./random.ts";
 
 /** The time that a call may take, beyond which its outcome is unknown to the customer. */
 const timeoutMs = 6_000;

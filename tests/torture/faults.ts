@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import { services } from "../../services/all.ts";
+import type { Random } from "../random.ts";
 import { partPids, postgresPids, query, type Suite } from "../suite.ts";
-import type { Random } from "./random.ts";
 
 /** Something that was done to the suite. */
 export interface Fault {

@@ -1,10 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { OrderState } from "@parley/gen/parley/orders/v1/orders_pb.js";
+import { createRandom } from "../random.ts";
 import { query, type Suite, setStock, startSuite } from "../suite.ts";
 import { checks, type Quantities } from "./checks.ts";
 import { createJournal, shop } from "./customers.ts";
 import { type Fault, injectFaults } from "./faults.ts";
-import { createRandom } from "./random.ts";
 import { takeSnapshot } from "./snapshot.ts";
 
 const customers = 32;
