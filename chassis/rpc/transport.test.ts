@@ -181,6 +181,28 @@ test.each([
   expect(Number(ms)).toBeLessThanOrEqual(expectedMs);
 });
 
+test("a call whose connection is lost in the midst of its answer is sent once more where it may be repeated", async () => {
+  const calls: unknown[] = [];
+  const timeouts: number[] = [];
+  const server = createServer();
+  server.on("stream", (stream, headers) => {
+    calls.push(headers[":path"]);
+    timeouts.push(Number.parseInt(String(headers["grpc-timeout"]), 10));
+    stream.on("error", () => {});
+    stream.respond({ ":status": 200, "content-type": "application/grpc" });
+    stream.write(Buffer.from([0, 0, 0, 0, 3, 10, 1, 120]), () => setTimeout(() => stream.session?.destroy(), 50)); // without a status
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onTestFinished(() => void server.close());
+  const client = clientOf({ port: (server.address() as AddressInfo).port });
+  expect(await failureOf(client.echo({}))).toMatchObject({ code: Code.Unavailable });
+  expect(await failureOf(client.echoOnce({}))).toMatchObject({ code: Code.Unavailable });
+  const service = "/parley.testing.v1.EchoService";
+  expect(calls).toEqual([`${service}/Echo`, `${service}/Echo`, `${service}/EchoOnce`]);
+  expect(timeouts[1]).toBeLessThan(timeouts[0]!); // with what is left of its time
+});
+
 test("a deadline that is over is told in our words, and counted as what it is", async () => {
   const { registry, client } = await openMeasured({ echo: () => new Promise(() => {}) });
   const error = await failureOf(client.echo({}, { timeoutMs: 50 }));

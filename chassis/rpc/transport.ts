@@ -3,7 +3,7 @@ import { Code, ConnectError, createContextValues, type Interceptor, type Transpo
 import { createMethodUrl, runStreamingCall, runUnaryCall } from "@connectrpc/connect/protocol";
 import * as grpc from "@grpc/grpc-js";
 import { type ClientCall, startCall } from "./client-call.ts";
-import { deadlineMsOf } from "./contract.ts";
+import { deadlineMsOf, isIdempotent } from "./contract.ts";
 import { findCurrentCall } from "./current-call.ts";
 import { createServiceConfig } from "./service-config.ts";
 
@@ -16,7 +16,7 @@ export interface TransportOptions {
   /** Where the contracts are served, as gRPC names targets: `dns:///greeter:50051`. */
   readonly target: string;
   readonly contracts: readonly DescService[];
-  /** Whether calls are repeated that the contract says may be. Default: true. */
+  /** Whether calls are repeated that the contract says may be: by gRPC, and once where the connection is lost in the midst of the answer. Default: true. */
   readonly retries?: boolean;
   /** Run about every call, the first outermost. */
   readonly interceptors: Interceptor[];
@@ -54,6 +54,7 @@ export function openTransport(options: TransportOptions): OpenTransport {
     "grpc.enable_channelz": 0,
   });
   const { interceptors, connectTimeoutMs = 20_000 } = options;
+  const isRetried = (method: DescMethod): boolean => options.retries !== false && isIdempotent(method);
   return {
     unary(method, signal, timeoutMs, header, message, contextValues) {
       const { caller, ...limits } = limitsOf(method, signal, timeoutMs);
@@ -63,13 +64,18 @@ export function openTransport(options: TransportOptions): OpenTransport {
         ...caller,
         req: { ...common, stream: false, method, message },
         next: async (req) => {
-          const call = startCall(channel, method, { ...limits, connectTimeoutMs, header: req.header, signal: req.signal });
-          call.send(req.message).catch(call.cancel);
-          call.halfClose();
-          const answer = await call.read();
-          if (answer === undefined || (await call.read()) !== undefined) {
-            throw new ConnectError(`${common.url} did not answer with one message`, Code.Unimplemented);
-          }
+          const startedMs = performance.now();
+          const start = () => {
+            const timeoutMs = limits.timeoutMs && Math.max(limits.timeoutMs - (performance.now() - startedMs), 1);
+            return startCall(channel, method, { timeoutMs, connectTimeoutMs, header: req.header, signal: req.signal });
+          };
+          let call = start();
+          const answer = await callOnce(call, req.message, common.url).catch((error: unknown) => {
+            // grpc-js sends a status apart from its message, and a server that dies in between leaves half an answer.
+            if (!call.wasCutOff || !isRetried(method) || req.signal.aborted) throw error;
+            call = start();
+            return callOnce(call, req.message, common.url);
+          });
           return { ...common, stream: false, method, message: answer, header: call.header, trailer: call.trailer };
         },
       });
@@ -110,6 +116,19 @@ function limitsOf(method: DescMethod, signal: AbortSignal | undefined, timeoutMs
 function commonOf(method: DescMethod, header: ConstructorParameters<typeof Headers>[0], contextValues = createContextValues()) {
   const url = createMethodUrl("/", method);
   return { service: method.parent, requestMethod: "POST", url, header: new Headers(header), contextValues };
+}
+
+async function callOnce<I extends DescMessage, O extends DescMessage>(
+  call: ClientCall<I, O>,
+  message: MessageShape<I>,
+  url: string,
+): Promise<MessageShape<O>> {
+  call.send(message).catch(call.cancel);
+  call.halfClose();
+  const answer = await call.read();
+  if (answer === undefined || (await call.read()) !== undefined)
+    throw new ConnectError(`${url} did not answer with one message`, Code.Unimplemented);
+  return answer;
 }
 
 async function sendAll<I extends DescMessage>(call: ClientCall<I, DescMessage>, messages: AsyncIterable<MessageShape<I>>): Promise<void> {
