@@ -141,6 +141,12 @@ describe("REST", () => {
     expect(await response.json()).toMatchObject({ code, message: "as asked" });
   });
 
+  test("asks who is not known for a token", async () => {
+    const { url } = await openTestGateway();
+    const call = await fetch(`${url}/testing/secret`);
+    expect([call.status, call.headers.get("www-authenticate")]).toEqual([401, "Bearer"]);
+  });
+
   test("tells an error's details and the request's id", async () => {
     const { url } = await openTestGateway();
     const response = await post(`${url}/testing/echo`, '{"ending":{"code":"FAILED_PRECONDITION"}}', { "x-request-id": "rest-1" });

@@ -22,7 +22,13 @@ test("a gateway serves the document of its own contracts, which is valid OpenAPI
   const document = JSON.parse(await response.text());
   expect(await new Validator().validate(document)).toMatchObject({ valid: true });
   expect(document.openapi).toBe("3.1.0");
-  expect(Object.keys(document.paths)).toEqual(["/testing/echo/{text}", "/testing/echo", "/testing/echo:once", "/testing/repeat"]);
+  expect(Object.keys(document.paths)).toEqual([
+    "/testing/echo/{text}",
+    "/testing/echo",
+    "/testing/echo:once",
+    "/testing/repeat",
+    "/testing/secret",
+  ]);
 });
 
 test("an operation has its method's comment, deadline, access and parameters, with their rules as keywords", () => {

@@ -1,6 +1,6 @@
 import { create, fromJson, type JsonObject, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
-import { anyPack, anyUnpack } from "@bufbuild/protobuf/wkt";
-import { ConnectError, createHandlerContext, type HandlerContext, type Interceptor, type MethodImplSpec } from "@connectrpc/connect";
+import { anyPack, anyUnpack, durationMs } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError, createHandlerContext, type HandlerContext, type Interceptor, type MethodImplSpec } from "@connectrpc/connect";
 import {
   assertByteStreamRequest,
   type Compression,
@@ -15,7 +15,7 @@ import {
 import { codeToHttpStatus } from "@connectrpc/connect/protocol-connect";
 import { fail, invalidRequest, statusMessageOf } from "@parley/chassis/rpc/errors.ts";
 import type { Shutdown } from "@parley/chassis/rpc/shutdown.ts";
-import { BadRequestSchema } from "@parley/gen/google/rpc/error_details_pb.js";
+import { BadRequestSchema, RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { type Status, StatusSchema } from "@parley/gen/google/rpc/status_pb.js";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { answerCompression, compressions, compressMinBytes } from "./compression.ts";
@@ -259,6 +259,9 @@ function jsonOf({ spec, responseBody }: Route, message: Message): JsonValue {
 
 function errorResponse(error: ConnectError, header = new Headers(), status = codeToHttpStatus(error.code)): JsonResponse {
   for (const [key, value] of error.metadata) header.append(key, value);
+  if (error.code === Code.Unauthenticated) header.set("www-authenticate", "Bearer"); // RFC 9110, section 15.5.2
+  const [retry] = error.findDetails(RetryInfoSchema);
+  if (retry?.retryDelay !== undefined) header.set("retry-after", String(Math.ceil(durationMs(retry.retryDelay) / 1_000)));
   return jsonResponse(statusJson(error), header, status);
 }
 

@@ -1,7 +1,12 @@
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { accessOf } from "@parley/chassis/rpc/contract.ts";
+import { contractsOf } from "@parley/gateway/contracts.ts";
+import { bindingsOf } from "@parley/gateway/http-rule.ts";
+import { Access } from "@parley/gen/parley/options/v1/options_pb.js";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { services } from "../services/all.ts";
 import { type Suite, startSuite } from "./suite.ts";
 
 const hello = "parley.greeter.v1.GreeterService/Hello";
@@ -60,6 +65,21 @@ test.each([
   ],
 ])("buf curl calls %s", async (_title, args) => {
   expect(JSON.parse((await bufCurl(...args())).join(""))).toEqual({ message: "Hello, Ada!" });
+});
+
+test("over REST a broken rule names its field as JSON does", async () => {
+  const response = await fetch(`${suite.gatewayUrl}/v1/products?page_size=-1`);
+  expect([response.status, await response.json()]).toMatchObject([
+    400,
+    { message: "pageSize: must be greater than or equal to 0", details: [{}, { fieldViolations: [{ field: "pageSize" }] }] },
+  ]);
+});
+
+test("every method that somebody but a service may call has a REST form", () => {
+  const missing = Object.keys(services)
+    .flatMap((name) => contractsOf(name).flatMap(({ methods }) => methods))
+    .filter((method) => accessOf(method).some((role) => role !== Access.SERVICE) && bindingsOf(method).length === 0);
+  expect(missing.map(({ name }) => name)).toEqual([]);
 });
 
 test("buf curl finds methods by reflection", async () => {

@@ -65,19 +65,23 @@ function rowOf(name: string, port: number, more = ""): Row {
   return [name, port, `${name === "gateway" ? "REST, Connect, gRPC-Web, gRPC" : "gRPC"}${more}`];
 }
 
-/** Prints what runs where, and two commands to try. */
+/** Prints what runs where, and what to try. */
 function announce(rows: readonly Row[]): void {
   const shown = localAddress(readConfig(commonConfig, process.env).PARLEY_HOST);
   const portOf = (wanted: string): number | undefined => rows.find(([name]) => name === wanted)?.[1];
+  const gatewayUrl = `${process.env["PARLEY_GATEWAY_TLS_CERT_FILE"] ? "https" : "http"}://${shown}:${portOf("gateway")}`;
   // gRPC's own tools take no URL.
-  const cells = rows.map(([name, port, what]) => [name, `${what.startsWith("gRPC") ? "" : "http://"}${shown}:${port}`, what]);
+  const placeOf = (name: string, port: number, what: string): string =>
+    name === "gateway" ? gatewayUrl : `${what.startsWith("gRPC") ? "" : "http://"}${shown}:${port}`;
+  const cells = rows.map(([name, port, what]) => [name, placeOf(name, port, what), what]);
   const widths = [0, 1].map((column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
   const table = cells.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  "));
   process.stdout.write(`
 ${table.join("\n")}
 
-  curl http://${shown}:${portOf("gateway")}/api/hello
+  curl ${gatewayUrl}/api/hello
   grpcurl -plaintext -d '{"name": "Ada"}' ${shown}:${portOf("greeter")} parley.greeter.v1.GreeterService/Hello
+  in a browser: ${gatewayUrl}/docs
 
 ready in ${Math.round(performance.now())} ms
 `);
