@@ -1,20 +1,19 @@
-import { type ContextKey, createContextKey, type Interceptor } from "@connectrpc/connect";
+import { type ConnectError, type ContextKey, createContextKey, type Interceptor } from "@connectrpc/connect";
 import { findCurrentCall } from "@parley/chassis/rpc/current-call.ts";
 import { statusName } from "@parley/chassis/rpc/errors.ts";
+import { durationSince, isFault } from "@parley/chassis/rpc/interceptors/request-log.ts";
 import { watchEnd } from "@parley/chassis/rpc/response.ts";
 import type { Logger } from "pino";
-import type { NodeRequest, NodeResponse } from "./node-request.ts";
-
-/** Codes that mean somebody behind the gateway is at fault. */
-const faults: ReadonlySet<string> = new Set(["UNKNOWN", "INTERNAL", "DATA_LOSS"]);
+import { type NodeRequest, type NodeResponse, pathOf } from "./node-request.ts";
 
 /** What became of the call that a request made. */
 export interface CallEnd {
   method?: string;
   code?: string;
-  error?: string | undefined;
+  error?: ConnectError | undefined;
+  requestId?: string | undefined;
   traceId?: string | undefined;
-  /** Whether it was the request that could not be read: that is not the gateway's fault, whatever the code. */
+  /** Whether it was the request that could not be read: that is nobody's fault but its client's, whatever the code. */
   isOfRequest?: boolean;
 }
 
@@ -24,13 +23,15 @@ export const callEndKey: ContextKey<CallEnd> = createContextKey<CallEnd>({}, { d
 export const reportCallEnd: Interceptor = (next) => (req) => {
   const end = req.contextValues.get(callEndKey);
   end.method = `${req.service.typeName}/${req.method.name}`;
-  end.traceId = findCurrentCall()?.traceId;
+  const call = findCurrentCall();
+  end.requestId = call?.requestId;
+  end.traceId = call?.traceId;
   return watchEnd(
     req.signal,
     () => next(req.stream ? { ...req, message: watchRequests(req.message, end) } : req),
     (error) => {
       end.code = statusName(error);
-      end.error = error?.rawMessage;
+      end.error = error;
     },
   );
 };
@@ -53,25 +54,23 @@ export function logRequest(request: NodeRequest, response: NodeResponse, client:
   const startedMs = performance.now();
   const end: CallEnd = {};
   const { method, httpVersion, headers } = request;
-  const [path = ""] = (request.url ?? "").split(/[?#]/, 1);
   response.once("close", () => {
     const isAnswered = response.writableFinished || response.writableEnded;
     const code = end.code ?? (end.method !== undefined && !isAnswered ? "CANCELLED" : undefined);
-    const isFault = code !== undefined && faults.has(code) && end.isOfRequest !== true;
-    log[isFault ? "error" : "info"](
+    log[isFault(end.error) && end.isOfRequest !== true ? "error" : "info"](
       {
         http_method: method,
-        path: path.slice(0, 500),
+        path: pathOf(request).slice(0, 500),
         status: response.headersSent ? response.statusCode : undefined,
         http_version: httpVersion,
         method: end.method,
         code,
-        duration_ms: Math.round((performance.now() - startedMs) * 1_000) / 1_000,
+        duration_ms: durationSince(startedMs),
         peer: client,
         user_agent: headers["user-agent"]?.slice(0, 200),
-        request_id: response.getHeader("x-request-id"),
+        request_id: end.requestId,
         trace_id: end.traceId,
-        error: end.error,
+        error: end.error?.rawMessage,
       },
       "request",
     );

@@ -11,11 +11,22 @@ export interface ClientAddresses {
   clientOf(request: NodeRequest): string;
 }
 
-/** Whether a text is an address or a range such as `10.0.0.0/8`. */
+interface AddressRange {
+  readonly address: string;
+  readonly bits: number;
+  readonly family: "ipv4" | "ipv6";
+}
+
+/** Whether a text is an address, or a range such as `10.0.0.0/8`. */
 export function isAddressRange(text: string): boolean {
-  const [address = "", bits] = text.split("/", 2);
-  const version = isIP(address);
-  return version !== 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128)));
+  return findAddressRange(text) !== undefined;
+}
+
+function findAddressRange(text: string): AddressRange | undefined {
+  const [, address = "", bits] = /^([^/%]+)(?:\/(0|[1-9]\d{0,2}))?$/.exec(text) ?? [];
+  const most = { 0: 0, 4: 32, 6: 128 }[isIP(address)] ?? 0;
+  if (most === 0 || Number(bits ?? 0) > most) return undefined;
+  return { address, bits: Number(bits ?? most), family: most === 32 ? "ipv4" : "ipv6" };
 }
 
 /**
@@ -25,11 +36,8 @@ export function isAddressRange(text: string): boolean {
  */
 export function createClientAddresses(proxies: readonly string[]): ClientAddresses {
   const trusted = new BlockList();
-  for (const proxy of proxies) {
-    const [address = "", bits] = proxy.split("/", 2);
-    const family = isIP(address) === 6 ? "ipv6" : "ipv4";
-    trusted.addSubnet(address, Number(bits ?? (family === "ipv6" ? 128 : 32)), family);
-  }
+  for (const { address, bits, family } of proxies.flatMap((proxy) => findAddressRange(proxy) ?? []))
+    trusted.addSubnet(address, bits, family);
   const isProxy = (address: string): boolean => isIP(address) !== 0 && trusted.check(address, isIP(address) === 6 ? "ipv6" : "ipv4");
   const peerOf = ({ remoteAddress }: Pick<Socket, "remoteAddress">): string => plain(remoteAddress ?? "");
   return {
@@ -63,7 +71,12 @@ export function clientKeyOf(address: string): string {
     .join(":");
 }
 
-/** A port for IPv6 that takes IPv4 too sees its addresses as IPv6. */
+/** A port for IPv6 that takes IPv4 too sees its addresses as IPv6, of which there are two spellings (RFC 4291, section 2.5.5.2). */
 function plain(address: string): string {
-  return address.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, "");
+  if (isIP(address) !== 6 || address.includes("%")) return address;
+  const { hostname } = new URL(`http://[${address}]`); // in its canonical form
+  const [, high, low] = /^\[::ffff:([\da-f]{1,4}):([\da-f]{1,4})\]$/.exec(hostname) ?? [];
+  if (high === undefined || low === undefined) return address;
+  const bytes = [high, low].map((group) => Number.parseInt(group, 16)).flatMap((group) => [group >> 8, group & 255]);
+  return bytes.join(".");
 }

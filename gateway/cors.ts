@@ -2,7 +2,15 @@ import { cors } from "@connectrpc/connect";
 import type { NodeRequest, NodeResponse } from "./node-request.ts";
 
 const allowedMethods = [...new Set([...cors.allowedMethods, "PUT", "PATCH", "DELETE"])].join(", ");
-const allowedHeaders = [...cors.allowedHeaders, "authorization", "baggage", "traceparent", "tracestate", "x-request-id"].join(", ");
+const allowedHeaders = [
+  ...cors.allowedHeaders,
+  "authorization",
+  "baggage",
+  "if-none-match",
+  "traceparent",
+  "tracestate",
+  "x-request-id",
+].join(", ");
 const exposedHeaders = [...cors.exposedHeaders, "etag", "retry-after", "x-request-id"].join(", ");
 /** How long browsers remember a preflight's answer, in seconds: the most that Chromium allows. */
 const maxAge = "7200";

@@ -9,6 +9,7 @@ import { failureOf } from "@parley/chassis/testing/failure.ts";
 import { callAndVanish, callRaw, grpcFrame } from "@parley/chassis/testing/raw-grpc.ts";
 import { Code as RpcCode } from "@parley/gen/google/rpc/code_pb.js";
 import { BadRequestSchema, ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
+import { ServerReflection } from "@parley/gen/grpc/reflection/v1/reflection_pb.js";
 import { GreeterService } from "@parley/gen/parley/greeter/v1/greeter_pb.js";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -168,7 +169,7 @@ describe("REST", () => {
   test("says what it takes where the verb is wrong, and answers HEAD like GET", async () => {
     const { url } = await openTestGateway();
     const wrong = await fetch(`${url}/testing/echo/x`, { method: "DELETE" });
-    expect([wrong.status, wrong.headers.get("allow")]).toEqual([405, "GET"]);
+    expect([wrong.status, wrong.headers.get("allow")]).toEqual([405, "GET, HEAD"]);
     const head = await fetch(`${url}/testing/echo/x`, { method: "HEAD" });
     expect([head.status, await head.text()]).toEqual([200, ""]);
   });
@@ -288,11 +289,24 @@ describe("bad input is refused with a word of why, and the next call works:", ()
       400,
       /"invalid_argument","message":"parse binary/,
     ],
+    [
+      "a token in the URL that no header may hold",
+      "GET",
+      "/testing/repeat?access_token=a%0Ab",
+      "text/event-stream",
+      undefined,
+      400,
+      /access_token/,
+    ],
     ["text that is not Unicode", "POST", echoPath, json, '{"\\ud800":1}', 400, /invalid_argument|not Unicode/],
     ["text that is not Unicode for REST", "POST", "/testing/echo", json, '{"\\ud800":1}', 400, /key/],
   ] as const)("%s", async (_title, method, path, type, body, status, text) => {
     const { url } = await openTestGateway();
-    const response = await fetch(url + path, { method, headers: { "content-type": type }, ...(body !== undefined && { body }) });
+    const response = await fetch(url + path, {
+      method,
+      headers: { "content-type": type, accept: type },
+      ...(body !== undefined && { body }),
+    });
     expect(response.status).toBe(status);
     expect(await response.text()).toMatch(text);
     expect((await fetch(`${url}/testing/echo/next`)).status).toBe(200);
@@ -414,6 +428,7 @@ describe("bad input is refused with a word of why, and the next call works:", ()
     ["a host that is none", `GET /testing/echo/x HTTP/1.1\r\nhost: a b\r\n\r\n`],
     ["a path with an empty segment first", "GET //x/testing/echo/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"],
     ["a path with dots", "GET /x/../testing/echo/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"],
+    ["an absolute URL with dots", "GET http://evil.example/x/../testing/echo/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"],
     ["a path with a backslash", "GET /testing\\echo/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"],
     ["no HTTP at all", "hello\r\n\r\n"],
     ["half a preface of HTTP/2 and then something else", "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"],
@@ -458,4 +473,19 @@ test("a service that is down is UNAVAILABLE, without its address", async () => {
     code: codeToString(Code.Unavailable),
     message: "parley.testing.v1.EchoService cannot be reached; try again",
   });
+});
+
+test("the gateway describes its contracts where that is configured, and nowhere else", async () => {
+  const list = async (env: NodeJS.ProcessEnv): Promise<string[]> => {
+    const { url } = await openTestGateway({ env });
+    const client = createClient(ServerReflection, createGrpcTransport({ baseUrl: url }));
+    async function* question() {
+      yield { messageRequest: { case: "listServices" as const, value: "" } };
+    }
+    for await (const { messageResponse } of client.serverReflectionInfo(question()))
+      if (messageResponse.case === "listServicesResponse") return messageResponse.value.service.map(({ name }) => name);
+    return [];
+  };
+  expect(await list({ PARLEY_GATEWAY_REFLECTION: "on" })).toContain("parley.testing.v1.EchoService");
+  await expect(list({})).rejects.toThrow(/unimplemented/);
 });

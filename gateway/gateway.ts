@@ -1,4 +1,4 @@
-import { createContextValues } from "@connectrpc/connect";
+import { ConnectError, createContextValues } from "@connectrpc/connect";
 import type { UniversalHandlerFn } from "@connectrpc/connect/protocol";
 import { createAuthenticate } from "@parley/chassis/auth/authenticate.ts";
 import { type Config, readConfig } from "@parley/chassis/config.ts";
@@ -16,25 +16,27 @@ import { Counter } from "prom-client";
 import { callEndKey, logRequest, reportCallEnd } from "./access-log.ts";
 import { createClientAddresses } from "./client-address.ts";
 import { gatewayConfig } from "./config.ts";
-import { createConnectHandlers, isMarkedCall, unknownMethod } from "./connect.ts";
 import { contractsOf, types } from "./contracts.ts";
 import { answerCors } from "./cors.ts";
-import { answer } from "./node-handler.ts";
-import type { NodeRequest, NodeResponse } from "./node-request.ts";
+import { unknownMethod } from "./error-response.ts";
+import { serveRequest } from "./node-handler.ts";
+import { cut, isGone, type NodeRequest, type NodeResponse, pathOf } from "./node-request.ts";
 import { openOnePort } from "./one-port.ts";
 import { createPages } from "./pages.ts";
+import { protocolOf } from "./protocol.ts";
 import { createRateLimit } from "./rate-limit.ts";
-import { createRefusal, refuseCall } from "./refuse.ts";
+import { refuseCall, tryLater, turnAway } from "./refuse.ts";
 import { relay } from "./relay.ts";
 import { endBody } from "./request-body.ts";
 import { createRestHandler } from "./rest.ts";
+import { createRpcHandlers } from "./rpc.ts";
 import { openTlsFiles, type TlsFiles } from "./tls-files.ts";
 
 /** When to try again a call that was one too many in progress. */
 const retryMs = 1_000;
 const tooManyCalls = {
-  all: createRefusal(ErrorReason.UNAVAILABLE, "the gateway has too many calls in progress: try again", retryMs),
-  client: createRefusal(ErrorReason.TOO_MANY_CALLS, "too many calls of this client are in progress: end some, or try again", retryMs),
+  all: tryLater(ErrorReason.UNAVAILABLE, "the gateway has too many calls in progress: try again", retryMs),
+  client: tryLater(ErrorReason.TOO_MANY_CALLS, "too many calls of this client are in progress: end some, or try again", retryMs),
 };
 
 /**
@@ -61,13 +63,13 @@ export function createGateway(serviceNames: readonly string[]): Component {
       const options = {
         methods: [...methods, ...reflection.flatMap((served) => Object.values(served.methods))],
         interceptors: gatewayInterceptors({ log, registry, report: reportCallEnd }),
-        unexpected: (error: unknown) => internalError(error, log),
+        unexpected: (error: unknown) => (error instanceof ConnectError ? error : internalError(error, log)),
         maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
         shutdown,
       };
-      const rpc = createConnectHandlers({ ...options, types });
-      const rest = createRestHandler(options);
+      const rpc = createRpcHandlers({ ...options, types });
       const pages = createPages(contracts);
+      const rest = createRestHandler({ ...options, reservedPaths: [...pages.keys()] });
       const addresses = createClientAddresses(config.PARLEY_GATEWAY_TRUSTED_PROXIES);
       const origins = new Set(config.PARLEY_CORS_ORIGINS);
       const rateLimit =
@@ -90,29 +92,37 @@ export function createGateway(serviceNames: readonly string[]): Component {
         const client = addresses.clientOf(request);
         const end = logRequest(request, response, client, log);
         response.setHeader("x-content-type-options", "nosniff");
-        if (tls !== undefined) response.setHeader("strict-transport-security", "max-age=31536000");
-        const path = request.url?.split("?", 1)[0] ?? "";
+        const path = pathOf(request);
         const found = rpc.get(path);
         const isStream = found?.method.methodKind === "client_streaming" || found?.method.methodKind === "bidi_streaming";
         endBody(request, response, { timeoutMs: config.PARLEY_GATEWAY_BODY_TIMEOUT, isStream });
         if (answerCors(request, response, origins)) return;
-        const refusal = await rateLimit?.(request, client);
-        if (refusal !== undefined) {
-          refused.inc({ because: "rate" });
-          return refuseCall(request, response, refusal);
+        if (rateLimit !== undefined) {
+          const refusal = await rateLimit(request, client);
+          if (response.headersSent || isGone(response)) return; // it took too long
+          if (refusal !== undefined) {
+            refused.inc({ because: "rate" });
+            return refuseCall(request, response, refusal);
+          }
         }
-        const handler: UniversalHandlerFn = found ?? pages.get(path) ?? (isMarkedCall(request) ? unknownMethod : rest);
+        const unknown = protocolOf(request) === "rest" ? rest : async () => unknownMethod(request);
+        const handler: UniversalHandlerFn = found ?? pages.get(path) ?? unknown;
         const contextValues = createContextValues().set(peerKey, client).set(callEndKey, end);
-        await answer(request, response, { handler, contextValues, maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES, log });
+        await serveRequest(request, response, { handler, contextValues, maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES, log });
       };
       const listener = await openOnePort({
         host: common.PARLEY_HOST,
         port: config.PARLEY_GATEWAY_PORT,
-        handler: (request, response) => void handle(request, response),
+        handler: (request, response) => {
+          handle(request, response).catch((error: unknown) => {
+            log.error({ err: error, path: pathOf(request) }, "a request could not be answered");
+            cut(response);
+          });
+        },
         refuse: (request, response, tooMany) => {
           refused.inc({ because: tooMany });
           logRequest(request, response, addresses.clientOf(request), log);
-          if (!answerCors(request, response, origins)) refuseCall(request, response, tooManyCalls[tooMany]);
+          if (!answerCors(request, response, origins)) void turnAway(request, response, tooManyCalls[tooMany]);
         },
         tls,
         addresses,

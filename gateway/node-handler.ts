@@ -9,21 +9,19 @@ import {
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import { invalidRequest } from "@parley/chassis/rpc/errors.ts";
 import type { Logger } from "pino";
-import { withEtag } from "./conditional.ts";
-import type { NodeRequest, NodeResponse } from "./node-request.ts";
+import { withEtag } from "./etag.ts";
+import { type NodeRequest, type NodeResponse, pathOf } from "./node-request.ts";
 import { refuse, refuseCall } from "./refuse.ts";
 import { wholeEnvelopes } from "./whole-envelopes.ts";
 
 const notUnicode = invalidRequest([{ field: "", description: "the request holds text that is not Unicode", reason: "malformed" }]);
 
 /** Answers a request of Node's with a handler of Connect's. Never throws: an answer that cannot be given is a closed connection. */
-export async function answer(
+export async function serveRequest(
   request: NodeRequest,
   response: NodeResponse,
   options: { handler: UniversalHandlerFn; contextValues: ContextValues; maxMessageBytes: number; log: Logger },
 ): Promise<void> {
-  // connect-node stops listening when the response closes, and Node tells the error of an HTTP/1.1 request after that.
-  request.on("error", () => {});
   let universal: UniversalServerRequest;
   try {
     // Who stops reading a body does not destroy it: its connection goes on with the next request.
@@ -32,9 +30,10 @@ export async function answer(
   } catch {
     return refuse(request, response, 400, "the request names no valid host and path\n");
   }
-  const [path = ""] = request.url?.split("?", 1) ?? [];
-  // A proxy in front may decide by the path as it is: no other spelling of it (`//`, `..`, `\\`) is taken.
-  if (path.startsWith("/") && path !== new URL(universal.url).pathname)
+  const path = pathOf(request);
+  // A proxy in front may decide by the path as it is: no other spelling of it (`//`, `..`, `\\`) is taken, nor in
+  // an absolute URL (RFC 9112, section 3.2.2).
+  if ((path.replace(/^https?:\/\/[^/]*/i, "") || "/") !== new URL(universal.url).pathname)
     return refuse(request, response, 400, "the path is not in its normal form\n");
   if (/^application\/(grpc|connect\+)/.test(request.headers["content-type"] ?? "")) {
     assertByteStreamRequest(universal);
@@ -46,8 +45,8 @@ export async function answer(
   } catch (error) {
     if (universal.signal.aborted || response.headersSent) return void request.destroy(); // the client is gone
     // Half a surrogate pair in what an error is to repeat of the request.
-    if (error instanceof URIError) return refuseCall(request, response, { error: notUnicode });
-    options.log.error({ err: error, url: request.url }, "a request could not be answered");
+    if (error instanceof URIError) return refuseCall(request, response, notUnicode);
+    options.log.error({ err: error, path }, "a request could not be answered");
     refuse(request, response, 500, "internal error\n");
   }
 }

@@ -9,6 +9,16 @@ export type NodeResponse = Parameters<NodeHandler>[1];
 /** When to try again to end a stream. */
 const cutAgainMs = 1_000;
 
+/** Returns the path of a request, without its query, which may hold a token. */
+export function pathOf({ url = "" }: NodeRequest): string {
+  return url.split("?", 1)[0] ?? "";
+}
+
+/** Whether nobody waits for the answer any more, nor would hear of it. */
+export function isGone(response: NodeResponse): boolean {
+  return "stream" in response ? response.stream.destroyed || response.stream.closed : response.destroyed || response.req.socket.destroyed;
+}
+
 /** Whether a body was announced. Nobody reads one that there is not, so its end would never be seen. */
 export function hasBody(request: NodeRequest): boolean {
   if ("stream" in request) return !request.stream.endAfterHeaders;

@@ -3,7 +3,7 @@ import { createServer as createHttp2Server } from "node:http2";
 import { createServer as createTcpServer } from "node:net";
 import { TLSSocket } from "node:tls";
 import { type Connection, type ConnectionLimits, createConnections, idleMs } from "./connections.ts";
-import type { NodeHandler, NodeRequest, NodeResponse } from "./node-request.ts";
+import { isGone, type NodeHandler, type NodeRequest, type NodeResponse } from "./node-request.ts";
 import type { TlsFiles } from "./tls-files.ts";
 
 /** What a client without TLS sends first when it knows that the server speaks HTTP/2 (RFC 9113, section 3.4). */
@@ -52,6 +52,8 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
   let draining = false;
 
   const handle = (request: NodeRequest, response: NodeResponse): void => {
+    // Of a client that leaves Node tells when nobody reads any more, too, or not yet.
+    request.on("error", () => {});
     const connection = connections.find(request);
     if (connection === undefined) return void request.destroy();
     if (connection.socket.writableEnded) return void request.resume(); // it is closing: what was not answered yet is sent again elsewhere
@@ -59,7 +61,7 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
     if (tooMany !== undefined) return void refuse(request, response, tooMany);
     if ("stream" in response) {
       // Streams that are reset in the same packet cost little this way.
-      setImmediate(() => response.stream.destroyed || response.stream.closed || handler(request, response));
+      setImmediate(() => isGone(response) || handler(request, response));
       return;
     }
     if (connection.requests > maxPipelined) return void connection.socket.destroy();
@@ -73,7 +75,7 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
   /** Node would answer by itself, outside of all limits, and on HTTP/2 throw where the stream is gone. */
   const handleExpecting = (request: NodeRequest, response: NodeResponse): void => {
     if (!("stream" in response)) response.writeContinue();
-    else if (!response.stream.destroyed && !response.stream.closed) response.stream.additionalHeaders({ ":status": 100 });
+    else if (!isGone(response)) response.stream.additionalHeaders({ ":status": 100 });
     handle(request, response);
   };
 

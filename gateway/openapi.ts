@@ -214,7 +214,11 @@ function errorsOf(method: DescMethod, reasons: readonly Reason[], status: JsonOb
     httpStatus,
     { description: some.map(reasonText).join("\n"), content: { "application/json": { schema: status } } },
   ]);
-  return Object.fromEntries(errors);
+  const other = {
+    description: "What fails before there is a call: 404, 405, 408, 415, 431.",
+    content: { "application/json": { schema: status } },
+  };
+  return { ...Object.fromEntries(errors), default: other };
 }
 
 function reasonsOf(desc: DescEnum | undefined): Reason[] {

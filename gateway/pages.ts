@@ -24,7 +24,7 @@ export function createPages(contracts: readonly DescService[]): ReadonlyMap<stri
   const html = createPage("text/html; charset=utf-8", () => readHere("docs/index.html"));
   const script = "text/javascript; charset=utf-8";
   return new Map([
-    ["/", async () => ({ status: 302, header: new Headers({ location: "/docs", "content-length": "0" }) })],
+    ["/", forReaders(async () => ({ status: 302, header: new Headers({ location: "/docs", "content-length": "0" }) }))],
     ["/docs", html],
     ["/docs/docs.js", createPage(script, () => readHere("docs/docs.js"))],
     ["/docs/swagger-ui.js", createPage(script, () => readSwaggerUi("swagger-ui-bundle.js"))],
@@ -34,26 +34,33 @@ export function createPages(contracts: readonly DescService[]): ReadonlyMap<stri
   ]);
 }
 
-/** Contents are read when somebody asks for them, for few do; and compressed once. */
+/** Contents are read when somebody asks for them, for few do, and compressed once. */
 function createPage(contentType: string, read: () => Uint8Array): UniversalHandlerFn {
-  const known = new Map<string, Promise<Uint8Array>>();
-  return async ({ method, header }): Promise<UniversalServerResponse> => {
-    if (method !== "GET" && method !== "HEAD") return { status: 405, header: new Headers({ allow: "GET, HEAD" }) };
+  let contents: Uint8Array | undefined;
+  const compressed = new Map<string, Uint8Array>();
+  return forReaders(async ({ header }) => {
+    contents ??= read();
     const compression = answerCompression(header);
-    const name = compression?.name ?? "";
-    const contents = known.get(name) ?? (compression === undefined ? Promise.resolve(read()) : compression.compress(read()));
-    known.set(name, contents);
-    const bytes = await contents;
+    let bytes = compression === undefined ? contents : compressed.get(compression.name);
+    if (compression !== undefined && bytes === undefined) {
+      bytes = await compression.compress(contents);
+      compressed.set(compression.name, bytes);
+    }
     const headers = new Headers({
       "content-type": contentType,
-      "content-length": String(bytes.byteLength),
+      "content-length": String(bytes?.byteLength),
       "cache-control": "no-cache",
       "content-security-policy": contentSecurityPolicy,
       "referrer-policy": "no-referrer",
       ...(compression !== undefined && { "content-encoding": compression.name }),
     });
-    return { status: 200, header: headers, body: createAsyncIterable([bytes]) };
-  };
+    return { status: 200, header: headers, body: createAsyncIterable(bytes === undefined ? [] : [bytes]) };
+  });
+}
+
+function forReaders(handler: UniversalHandlerFn): UniversalHandlerFn {
+  return async (request): Promise<UniversalServerResponse> =>
+    request.method === "GET" || request.method === "HEAD" ? handler(request) : { status: 405, header: new Headers({ allow: "GET, HEAD" }) };
 }
 
 function readHere(path: string): Buffer {

@@ -1,18 +1,19 @@
+import type { ConnectError } from "@connectrpc/connect";
 import type { Authenticate } from "@parley/chassis/auth/authenticate.ts";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { clientKeyOf } from "./client-address.ts";
 import type { NodeRequest } from "./node-request.ts";
-import { createRefusal, type Refusal } from "./refuse.ts";
+import { tryLater } from "./refuse.ts";
 
 /** Clients that are remembered at most. Beyond, the one that is remembered for longest is let in as if it were new. */
 const maxClients = 100_000;
 
 /** Returns why a request is not let in; undefined: it is. */
-export type RateLimit = (request: NodeRequest, address: string) => Promise<Refusal | undefined>;
+export type RateLimit = (request: NodeRequest, address: string) => Promise<ConnectError | undefined>;
 
 /**
  * Creates a limit of calls a second for each caller: whoever a valid token names, and without one
- * the client's address. Of several gateways each counts by itself.
+ * the client's address, as for an `EventSource`, whose token is in its URL. Of several gateways each counts by itself.
  */
 export function createRateLimit(options: {
   readonly perSecond: number;
@@ -32,22 +33,20 @@ export function createRateLimit(options: {
     const waitMs = take(await callerOf(request, address), performance.now());
     if (waitMs === 0) return undefined;
     const text = `too many calls: ${options.perSecond} a second are let in, and ${options.burst} at once; try again in ${Math.ceil(waitMs)} ms`;
-    return createRefusal(ErrorReason.RATE_LIMITED, text, Math.ceil(waitMs));
+    return tryLater(ErrorReason.RATE_LIMITED, text, Math.ceil(waitMs));
   };
 }
-
-/** Returns how long a caller has to wait before the next call is let in, in milliseconds; 0: this one is. */
-export type TakeCall = (caller: string, nowMs: number) => number;
 
 /**
  * Creates what counts calls by the generic cell rate algorithm (ITU-T I.371, virtual scheduling): of
  * each caller one number is kept, when the next call would come if they came evenly. Those whose
- * number has passed are as new, and forgotten.
+ * number has passed are as new, and forgotten. It returns how long a caller has to wait before the
+ * next call is let in, in milliseconds; 0: this one is.
  */
-export function createBuckets({ perSecond, burst }: { readonly perSecond: number; readonly burst: number }): TakeCall {
+export function createBuckets({ perSecond, burst }: { readonly perSecond: number; readonly burst: number }) {
   const everyMs = 1_000 / perSecond;
   const dueMs = new Map<string, number>();
-  return (caller, nowMs) => {
+  return (caller: string, nowMs: number): number => {
     const mineMs = Math.max(dueMs.get(caller) ?? 0, nowMs);
     const waitMs = mineMs - (burst - 1) * everyMs - nowMs;
     if (waitMs > 0) return waitMs;

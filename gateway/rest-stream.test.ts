@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { streamFormOf, withBeat } from "./rest-stream.ts";
+import { streamFormOf, withHeartbeat } from "./rest-stream.ts";
 
 test.each([
   [null, "application/x-ndjson"],
@@ -11,7 +11,7 @@ test.each([
   expect(streamFormOf(accept).contentType).toBe(type);
 });
 
-test("while nothing comes a beat does, and what comes is not lost", async () => {
+test("while nothing comes a heartbeat does, and what comes is not lost", async () => {
   const late = Promise.withResolvers<void>();
   async function* values() {
     yield "first";
@@ -19,15 +19,15 @@ test("while nothing comes a beat does, and what comes is not lost", async () => 
     yield "second";
   }
   const seen: string[] = [];
-  for await (const value of withBeat(values(), "beat", 1)) {
+  for await (const value of withHeartbeat(values(), "heartbeat", 1)) {
     seen.push(value);
-    if (seen.filter((text) => text === "beat").length === 3) late.resolve();
+    if (seen.filter((text) => text === "heartbeat").length === 3) late.resolve();
   }
-  expect(seen.filter((text) => text !== "beat")).toEqual(["first", "second"]);
-  expect(seen.slice(0, 4)).toEqual(["first", "beat", "beat", "beat"]);
+  expect(seen.filter((text) => text !== "heartbeat")).toEqual(["first", "second"]);
+  expect(seen.slice(0, 4)).toEqual(["first", "heartbeat", "heartbeat", "heartbeat"]);
 });
 
-test("who leaves ends what is read, also between two beats", async () => {
+test("who leaves ends what is read, also between two heartbeats", async () => {
   let ended = false;
   async function* values() {
     try {
@@ -36,6 +36,6 @@ test("who leaves ends what is read, also between two beats", async () => {
       ended = true;
     }
   }
-  for await (const _ of withBeat(values(), "beat", 1_000)) break;
+  for await (const _ of withHeartbeat(values(), "heartbeat", 1_000)) break;
   expect(ended).toBe(true);
 });

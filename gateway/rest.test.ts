@@ -9,7 +9,7 @@ import {
   toJson,
 } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema, MethodOptionsSchema } from "@bufbuild/protobuf/wkt";
-import { createServiceImplSpec, type MethodImplSpec } from "@connectrpc/connect";
+import { ConnectError, createServiceImplSpec, type MethodImplSpec } from "@connectrpc/connect";
 import { createAsyncIterable, readAllBytes, type UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { createShutdown } from "@parley/chassis/rpc/shutdown.ts";
 import { http } from "@parley/gen/google/api/annotations_pb.js";
@@ -56,17 +56,22 @@ function methodWith(rule: Rule, message: DescMessage = EverythingSchema, stream:
 }
 
 function handlerOf(...methods: DescMethod[]) {
+  return handlerWith({}, ...methods);
+}
+
+function handlerWith(more: { reservedPaths?: string[] }, ...methods: DescMethod[]) {
   const specs = methods.map((method): MethodImplSpec => {
     const [spec] = Object.values(createServiceImplSpec(method.parent, {}).methods);
     return spec!.kind === "unary" ? { ...spec!, impl: (request: Message) => request } : spec!;
   });
   const shutdown = createShutdown("the gateway");
   return createRestHandler({
+    ...more,
     methods: specs,
     interceptors: [],
     maxMessageBytes: 10_000,
     shutdown,
-    unexpected: (error) => expect.unreachable(String(error)),
+    unexpected: (error) => (error instanceof ConnectError ? error : expect.unreachable(String(error))),
   });
 }
 
@@ -191,6 +196,8 @@ test.each([
   ["delay=soon", [400, /soon/]],
   ["left=a&right=1", [400, /choice|left|right/]],
   ["name=a&name=b", [400, /name: stands in the query more than once/]],
+  ["create_time=2026-11-26T01:02:03Z&createTime=2026-11-26T01:02:03Z", [400, /create_time: stands in the query more than once/]],
+  ["colors=COLOR_RED&colors=", [400, /color|enum/i]],
   ["sub=x", [400, /sub: .*no such field that a URL can set/]],
   ["nothing=x", [400, /nothing: parley\.testing\.v1\.Everything has no such field/]],
   ["__proto__.x=1", [400, /no such field/]],
@@ -214,7 +221,7 @@ test.each<[string, Rule, string, unknown, number, string]>([
   ["a query beside a whole body", { pattern: post("/v1/a"), body: "*" }, "POST /v1/a?name=y", {}, 400, "name: stands in the query"],
   ["a body that is no object", { pattern: post("/v1/a"), body: "*" }, "POST /v1/a", [1], 400, "the body is not a JSON object"],
   ["a path of another type", { pattern: get("/v1/{revision}") }, "GET /v1/x", undefined, 400, "x"],
-  ["another HTTP method", { pattern: get("/v1/a") }, "POST /v1/a", undefined, 405, "/v1/a takes GET, not POST"],
+  ["another HTTP method", { pattern: get("/v1/a") }, "POST /v1/a", undefined, 405, "/v1/a takes GET, HEAD, not POST"],
   ["another path", { pattern: get("/v1/a") }, "GET /v1/b", undefined, 404, "there is nothing at /v1/b"],
 ])("%s is refused", async (_title, rule, request, body, status, message) => {
   expect(await transcode(rule, request, body)).toEqual([status, expect.stringContaining(message)]);
@@ -262,4 +269,10 @@ test("a message of every kind of field is the same in a body as in ProtoJSON", a
   const message = create(EverythingSchema, { name: "x", revision: 5n, tags: ["a"], choice: { case: "right", value: 3 }, maybeText: "" });
   const json = toJson(EverythingSchema, message);
   expect(await transcode({ pattern: post("/v1"), body: "*" }, "POST /v1", json)).toEqual(json);
+});
+
+test("a method at a path of the gateway's own stops the start", () => {
+  expect(() => handlerWith({ reservedPaths: ["/docs"] }, methodWith({ pattern: get("/{name}") }))).toThrow(
+    "test.Messaging.Transcode (GET /*) has a route at /docs, where the gateway has a page of its own",
+  );
 });

@@ -1,3 +1,4 @@
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { StartError } from "@parley/chassis/start-error.ts";
@@ -20,7 +21,11 @@ export interface TlsFiles {
  */
 export async function openTlsFiles(certFile: string, keyFile: string, log: Logger): Promise<TlsFiles> {
   const read = (): Promise<[string, string]> => Promise.all([readFile(certFile, "utf8"), readFile(keyFile, "utf8")]);
-  const contextOf = ([cert, key]: [string, string]): SecureContext => createSecureContext({ cert, key, minVersion: "TLSv1.2" });
+  const contextOf = ([cert, key]: [string, string]): SecureContext => {
+    // An empty file is as good as none to createSecureContext.
+    if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) throw new Error("the key is not the certificate's");
+    return createSecureContext({ cert, key, minVersion: "TLSv1.2" });
+  };
   const place = `the certificate in ${certFile} with the key in ${keyFile}`;
   let seen: [string, string];
   let context: SecureContext;

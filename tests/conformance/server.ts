@@ -6,10 +6,12 @@ import { implement } from "@parley/chassis/rpc/implement.ts";
 import { openServer } from "@parley/chassis/rpc/server.ts";
 import { createShutdown } from "@parley/chassis/rpc/shutdown.ts";
 import { createClientAddresses } from "@parley/gateway/client-address.ts";
-import { createConnectHandlers, unknownMethod } from "@parley/gateway/connect.ts";
-import { answer } from "@parley/gateway/node-handler.ts";
+import { unknownMethod } from "@parley/gateway/error-response.ts";
+import { serveRequest } from "@parley/gateway/node-handler.ts";
+import { pathOf } from "@parley/gateway/node-request.ts";
 import { openOnePort } from "@parley/gateway/one-port.ts";
 import { endBody } from "@parley/gateway/request-body.ts";
+import { createRpcHandlers } from "@parley/gateway/rpc.ts";
 import { pino } from "pino";
 import { readDelimited, writeDelimited } from "./delimited.ts";
 import { ServerCompatRequestSchema, ServerCompatResponseSchema } from "./gen/connectrpc/conformance/v1/server_compat_pb.js";
@@ -58,7 +60,7 @@ async function openGateway(
   maxMessageBytes: number,
   creds: { cert: Uint8Array; key: Uint8Array } | undefined,
 ): Promise<number> {
-  const handlers = createConnectHandlers({
+  const handlers = createRpcHandlers({
     methods: Object.values(served.methods),
     interceptors,
     maxMessageBytes,
@@ -70,8 +72,8 @@ async function openGateway(
     port: 0,
     handler: (request, response) => {
       endBody(request, response, { timeoutMs: 10_000, isStream: false });
-      const handler = handlers.get(request.url?.split("?", 1)[0] ?? "") ?? unknownMethod;
-      void answer(request, response, { handler, contextValues: createContextValues(), maxMessageBytes, log });
+      const handler = handlers.get(pathOf(request)) ?? (async () => unknownMethod(request));
+      void serveRequest(request, response, { handler, contextValues: createContextValues(), maxMessageBytes, log });
     },
     refuse: (request) => void request.destroy(),
     tls: creds && {

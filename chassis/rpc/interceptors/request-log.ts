@@ -6,8 +6,17 @@ import { findCurrentCall } from "../current-call.ts";
 import { statusName } from "../errors.ts";
 import { watchEnd } from "../response.ts";
 
-/** Codes that mean the service is at fault. */
 const faults: ReadonlySet<Code> = new Set([Code.Unknown, Code.Internal, Code.DataLoss]);
+
+/** Whether an error means that the service is at fault. */
+export function isFault(error: ConnectError | undefined): boolean {
+  return error !== undefined && faults.has(error.code);
+}
+
+/** Returns the time since, on the clock of performance.now(), in milliseconds with microseconds. */
+export function durationSince(startedMs: number): number {
+  return Math.round((performance.now() - startedMs) * 1_000) / 1_000;
+}
 
 /** Logs one line for each call when it ended: method, code, duration, peer, ids. Probes and reflection are logged at debug. */
 export function requestLog(log: Logger): Interceptor {
@@ -22,7 +31,7 @@ export function requestLog(log: Logger): Interceptor {
           {
             method: `${req.service.typeName}/${req.method.name}`,
             code: statusName(error),
-            duration_ms: Math.round((performance.now() - startedMs) * 1_000) / 1_000,
+            duration_ms: durationSince(startedMs),
             peer: req.contextValues.get(peerKey),
             request_id: call?.requestId,
             trace_id: call?.traceId,
@@ -36,6 +45,6 @@ export function requestLog(log: Logger): Interceptor {
 }
 
 function levelOf(error: ConnectError | undefined, ours: boolean): "debug" | "info" | "error" {
-  if (error !== undefined && faults.has(error.code)) return "error";
+  if (isFault(error)) return "error";
   return ours ? "info" : "debug";
 }
