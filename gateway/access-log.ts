@@ -3,6 +3,7 @@ import { findCurrentCall } from "@parley/chassis/rpc/current-call.ts";
 import { statusName } from "@parley/chassis/rpc/errors.ts";
 import { durationSince, isFault } from "@parley/chassis/rpc/interceptors/request-log.ts";
 import { watchEnd } from "@parley/chassis/rpc/response.ts";
+import { ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import type { Logger } from "pino";
 import { type NodeRequest, type NodeResponse, pathOf } from "./node-request.ts";
 
@@ -10,6 +11,7 @@ import { type NodeRequest, type NodeResponse, pathOf } from "./node-request.ts";
 export interface CallEnd {
   method?: string;
   code?: string;
+  /** Why it, or the request before there was a call, failed. */
   error?: ConnectError | undefined;
   requestId?: string | undefined;
   traceId?: string | undefined;
@@ -56,7 +58,10 @@ export function logRequest(request: NodeRequest, response: NodeResponse, client:
   const { method, httpVersion, headers } = request;
   response.once("close", () => {
     const isAnswered = response.writableFinished || response.writableEnded;
-    const code = end.code ?? (end.method !== undefined && !isAnswered ? "CANCELLED" : undefined);
+    const code =
+      end.code ??
+      (end.error !== undefined ? statusName(end.error) : undefined) ??
+      (end.method !== undefined && !isAnswered ? "CANCELLED" : undefined);
     log[isFault(end.error) && end.isOfRequest !== true ? "error" : "info"](
       {
         http_method: method,
@@ -70,6 +75,7 @@ export function logRequest(request: NodeRequest, response: NodeResponse, client:
         user_agent: headers["user-agent"]?.slice(0, 200),
         request_id: end.requestId,
         trace_id: end.traceId,
+        reason: end.error?.findDetails(ErrorInfoSchema)[0]?.reason,
         error: end.error?.rawMessage,
       },
       "request",

@@ -270,7 +270,7 @@ describe("bad input is refused with a word of why, and the next call works:", ()
       /text: must be at most/,
     ],
     ["a body over the limit", "POST", echoPath, json, JSON.stringify({ text: "x".repeat(5 * 2 ** 20) }), 429, /4194304/],
-    ["a body over the limit for REST", "POST", "/testing/echo", json, JSON.stringify({ text: "x".repeat(5 * 2 ** 20) }), 429, /4194304/],
+    ["a body over the limit for REST", "POST", "/testing/echo", json, JSON.stringify({ text: "x".repeat(5 * 2 ** 20) }), 413, /4194304/],
     [
       "a Connect GET for a method with side effects",
       "GET",

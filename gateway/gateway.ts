@@ -97,16 +97,18 @@ export function createGateway(serviceNames: readonly string[]): Component {
         const isStream = found?.method.methodKind === "client_streaming" || found?.method.methodKind === "bidi_streaming";
         endBody(request, response, { timeoutMs: config.PARLEY_GATEWAY_BODY_TIMEOUT, isStream });
         if (answerCors(request, response, origins)) return;
-        if (rateLimit !== undefined) {
+        const page = pages.get(path);
+        if (rateLimit !== undefined && page === undefined) {
           const refusal = await rateLimit(request, client);
           if (response.headersSent || isGone(response)) return; // it took too long
           if (refusal !== undefined) {
             refused.inc({ because: "rate" });
+            end.error = refusal;
             return refuseCall(request, response, refusal);
           }
         }
         const unknown = protocolOf(request) === "rest" ? rest : async () => unknownMethod(request);
-        const handler: UniversalHandlerFn = found ?? pages.get(path) ?? unknown;
+        const handler: UniversalHandlerFn = found ?? page ?? unknown;
         const contextValues = createContextValues().set(peerKey, client).set(callEndKey, end);
         await serveRequest(request, response, { handler, contextValues, maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES, log });
       };
@@ -121,7 +123,7 @@ export function createGateway(serviceNames: readonly string[]): Component {
         },
         refuse: (request, response, tooMany) => {
           refused.inc({ because: tooMany });
-          logRequest(request, response, addresses.clientOf(request), log);
+          logRequest(request, response, addresses.clientOf(request), log).error = tooManyCalls[tooMany];
           if (!answerCors(request, response, origins)) void turnAway(request, response, tooManyCalls[tooMany]);
         },
         tls,

@@ -34,7 +34,7 @@ export interface Schemas {
 }
 
 const text = { type: "string" };
-const int64 = { type: "string", format: "int64", pattern: "^-?[0-9]+$" };
+const int64 = { type: "string", format: "int64", pattern: "^-?[0-9]+$", examples: ["1"] };
 /** NaN and the infinities are texts in ProtoJSON; no field of ours has them. */
 const float = { type: "number" };
 const int32 = { type: "integer", format: "int32" };
@@ -211,7 +211,7 @@ function keywordsOf(desc: DescField, { type }: FieldRules): JsonObject {
         ...(fixed !== "" && { const: fixed }),
         ...(among.length > 0 && { enum: among }),
         ...(notIn.length > 0 && { not: { enum: notIn } }),
-        ...examples(example.length > 0 || format !== "uuid" ? example : ["0191e0a4-5f7e-7cc1-8a62-3f0a0c5f9d11"]),
+        ...examples(example.length > 0 ? example : exampleOf(pattern, format, minLen || len)),
       };
     }
     case "int32":
@@ -236,7 +236,7 @@ function keywordsOf(desc: DescField, { type }: FieldRules): JsonObject {
     case "sfixed64":
     case "uint64":
     case "fixed64":
-      return examples(type.value.example.map(String));
+      return type.value.example.length > 0 ? examples(type.value.example.map(String)) : {};
     case "enum": {
       const { in: among, notIn } = type.value;
       if (desc.enum === undefined || (among.length === 0 && notIn.length === 0)) return {};
@@ -251,6 +251,12 @@ function keywordsOf(desc: DescField, { type }: FieldRules): JsonObject {
     default:
       return {};
   }
+}
+
+/** Tools make texts up for a pattern where there is no example, at random. What may be empty is, where the contract has none. */
+function exampleOf(pattern: string, format: string | undefined, minLength: bigint): string[] {
+  if (format === "uuid") return ["0191e0a4-5f7e-7cc1-8a62-3f0a0c5f9d11"];
+  return pattern !== "" && minLength === 0n && new RegExp(pattern, "u").test("") ? [""] : [];
 }
 
 function examples(values: readonly JsonValue[]): JsonObject {

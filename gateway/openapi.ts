@@ -33,6 +33,9 @@ interface Reason {
   readonly name: string;
   /** Its gRPC code's name, such as `NOT_FOUND`. */
   readonly code: string;
+  readonly number: number;
+  /** The package of its area. */
+  readonly domain: string;
   readonly status: number;
   readonly comment: string;
 }
@@ -147,8 +150,7 @@ function operationOf(method: DescMethod, binding: Binding, schemas: Schemas, wil
   ];
   const body = bodyOf(method, binding, schemas);
   const path = wildcards.map(({ name, field }) => ({
-    ...parameterOf(name, "path", field === undefined ? { type: "string" } : schemas.field(field)),
-    required: true,
+    ...requiredParameter(parameterOf(name, "path", field === undefined ? { type: "string" } : schemas.field(field))),
   }));
   return {
     summary: firstSentenceOf(comment),
@@ -163,7 +165,15 @@ function queryParameterOf(field: UrlField, schemas: Schemas): JsonObject {
   const last = field[field.length - 1];
   if (last === undefined) return {};
   const isRequired = field.length === 1 && schemas.isRequired(last);
-  return { ...parameterOf(jsonPathOf(field), "query", schemas.field(last)), ...(isRequired && { required: true }) };
+  const parameter = parameterOf(jsonPathOf(field), "query", schemas.field(last));
+  return isRequired ? requiredParameter(parameter) : parameter;
+}
+
+/** What must be given comes filled in. */
+function requiredParameter(parameter: JsonObject): JsonObject {
+  const schema = parameter["schema"];
+  const examples = typeof schema === "object" && schema !== null && !Array.isArray(schema) ? schema["examples"] : undefined;
+  return { ...parameter, required: true, ...(Array.isArray(examples) && examples[0] !== undefined && { example: examples[0] }) };
 }
 
 function parameterOf(name: string, place: "path" | "query", { description, ...schema }: JsonObject): JsonObject {
@@ -189,7 +199,7 @@ function answerOf(method: DescMethod, { responseBody }: Binding, schemas: Schema
   if (method.methodKind === "unary") return { description: "OK", content: { "application/json": { schema } } };
   return {
     description:
-      "A line of JSON for each message, and at the end one with an error where the stream failed. Or, where the client accepts `text/event-stream`, an event for each message and at the end one named `status` with a `google.rpc.Status`, on which an `EventSource` is to be closed, or it asks again; its token may stand in the query as `access_token`.",
+      "Never ends in a page such as this one: try it with `curl -N`. A line of JSON for each message, and at the end one with an error where the stream failed. Or, where the client accepts `text/event-stream`, an event for each message and at the end one named `status` with a `google.rpc.Status`, on which an `EventSource` is to be closed, or it asks again; its token may stand in the query as `access_token`.",
     content: {
       "application/x-ndjson": { schema: { oneOf: [wrapped("result", schema), wrapped("error", status)] } },
       "text/event-stream": { schema: { type: "string" } },
@@ -212,7 +222,7 @@ function errorsOf(method: DescMethod, reasons: readonly Reason[], status: JsonOb
   const byStatus = Map.groupBy(possible, (reason) => reason.status);
   const errors = [...byStatus].map(([httpStatus, some]) => [
     httpStatus,
-    { description: some.map(reasonText).join("\n"), content: { "application/json": { schema: status } } },
+    { description: some.map(reasonText).join("\n"), content: { "application/json": { schema: status, example: some.map(exampleOf)[0] } } },
   ]);
   const other = {
     description: "What fails before there is a call: 404, 405, 408, 415, 431.",
@@ -230,11 +240,18 @@ function reasonsOf(desc: DescEnum | undefined): Reason[] {
       const number: number = code;
       return {
         name: value.localName,
+        number,
+        domain: value.parent.file.proto.package,
         code: CodeSchema.value[code].name,
         status: codeToHttpStatus(number as Code),
         comment: commentOf(value),
       };
     });
+}
+
+function exampleOf({ name, number, domain, comment }: Reason): JsonObject {
+  const details = [{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: name, domain }];
+  return { code: number, message: firstSentenceOf(comment), details };
 }
 
 function reasonText({ name, code, comment }: Reason): string {

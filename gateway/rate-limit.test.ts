@@ -1,12 +1,14 @@
+import { connect as connectHttp2, constants } from "node:http2";
 import { Code, createClient } from "@connectrpc/connect";
-import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
+import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { asUser } from "@parley/chassis/testing/auth.ts";
+import { eventually } from "@parley/chassis/testing/eventually.ts";
 import { failureOf } from "@parley/chassis/testing/failure.ts";
 import { ErrorInfoSchema, RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { expect, test } from "vitest";
 import { createBuckets } from "./rate-limit.ts";
-import { openTestGateway } from "./testing.ts";
+import { openTestGateway, talk } from "./testing.ts";
 
 const slow = { PARLEY_GATEWAY_RATE_LIMIT: "1", PARLEY_GATEWAY_RATE_BURST: "3" };
 
@@ -52,11 +54,61 @@ test("who calls too often without a token is refused by address, over each proto
     code: Code.ResourceExhausted,
     details: [{ reason: "RATE_LIMITED" }, { retryDelay: expect.stringMatching(/^0\.\d+s$/) }],
   });
-  for (const transport of [createConnectTransport({ baseUrl: url, httpVersion: "1.1" }), createGrpcTransport({ baseUrl: url })]) {
+  const transports = [
+    createConnectTransport({ baseUrl: url, httpVersion: "1.1" }),
+    createGrpcWebTransport({ baseUrl: url, httpVersion: "1.1" }),
+    createGrpcTransport({ baseUrl: url }),
+  ];
+  for (const transport of transports) {
+    const stream = await failureOf(
+      Promise.all(Array.from({ length: 5 }, () => Array.fromAsync(createClient(EchoService, transport).repeat({})))),
+    );
+    expect(stream.findDetails(ErrorInfoSchema)).toMatchObject([{ reason: "RATE_LIMITED" }]);
     const error = await failureOf(Promise.all(Array.from({ length: 5 }, () => createClient(EchoService, transport).echo({}))));
     expect(error.code).toBe(Code.ResourceExhausted);
     expect(error.findDetails(ErrorInfoSchema)).toMatchObject([{ reason: "RATE_LIMITED" }]);
     expect(error.findDetails(RetryInfoSchema)).toHaveLength(1);
+  }
+});
+
+test("a connection goes on after a refusal", async () => {
+  const { url, port } = await openTestGateway({ env: slow });
+  await callUntilRefused(url);
+  const request = "POST /testing/echo HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}";
+  const answers = await talk(port, `${request}${request}${request.replace("host: x", "host: x\r\nconnection: close")}`);
+  expect(answers.match(/HTTP\/1\.1 429/g)?.length).toBeGreaterThanOrEqual(2);
+});
+
+test("who leaves while a token is checked harms nobody, refused or let in", async () => {
+  const handling = new Set<object>();
+  const handlers = {
+    repeat: async function* (_request: unknown, { signal }: { signal: AbortSignal }) {
+      handling.add(signal);
+      signal.addEventListener("abort", () => handling.delete(signal));
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      yield {};
+    },
+  };
+  for (const limit of ["1", "100000"]) {
+    const { url } = await openTestGateway({ env: { PARLEY_GATEWAY_RATE_LIMIT: limit, PARLEY_GATEWAY_RATE_BURST: "1" }, handlers });
+    const [head, body] = (await asUser("alice", "customer")).headers.authorization.split(".");
+    const session = connectHttp2(url);
+    for (let index = 0; index < 600; index++) {
+      const authorization = `${head}.${body}.${"A".repeat(80)}${index}`; // another one each time: none is remembered
+      const isGrpc = index % 2 === 0;
+      const stream = session.request(
+        isGrpc
+          ? { ":method": "POST", ":path": "/parley.testing.v1.EchoService/Repeat", "content-type": "application/grpc", authorization }
+          : { ":path": "/testing/repeat", authorization },
+      );
+      stream.on("error", () => {}).end(isGrpc ? Buffer.alloc(5) : undefined);
+      setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), index % 4);
+      if (index % 10 === 0) await new Promise(setImmediate);
+    }
+    session.destroy();
+    await eventually(() => expect(handling.size).toBe(0));
+    const response = await fetch(`${url}/docs`); // and nothing was thrown meanwhile, or Vitest fails
+    expect(response.status).toBe(200);
   }
 });
 

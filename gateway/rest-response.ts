@@ -11,7 +11,7 @@ import { types } from "./contracts.ts";
 
 /** Returns an error as REST tells it: `google.rpc.Status` as JSON, under the HTTP status of its code where no other is given. */
 export function restError(error: ConnectError, header = new Headers(), status = codeToHttpStatus(error.code)): JsonResponse {
-  for (const [key, value] of error.metadata) header.append(key, value);
+  for (const [key, value] of error.metadata) header.set(key, value);
   if (error.code === Code.Unauthenticated) header.set("www-authenticate", "Bearer"); // RFC 9110, section 15.5.2
   for (const [name, value] of Object.entries(retryAfterOf(error))) header.set(name, value);
   return jsonResponse(statusJson(error), header, status);

@@ -1,5 +1,5 @@
 import { create, type DescMessage, fromJson, type JsonObject, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
-import { ConnectError, createHandlerContext, type HandlerContext, type Interceptor, type MethodImplSpec } from "@connectrpc/connect";
+import { Code, ConnectError, createHandlerContext, type HandlerContext, type Interceptor, type MethodImplSpec } from "@connectrpc/connect";
 import {
   assertByteStreamRequest,
   createAsyncIterable,
@@ -10,10 +10,12 @@ import {
   type UniversalServerRequest,
   type UniversalServerResponse,
 } from "@connectrpc/connect/protocol";
-import { fail, invalidRequest } from "@parley/chassis/rpc/errors.ts";
+import { fail, invalidRequest, statusName } from "@parley/chassis/rpc/errors.ts";
 import type { Shutdown } from "@parley/chassis/rpc/shutdown.ts";
+import { ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "@parley/gen/google/rpc/status_pb.js";
-import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
+import { ErrorReason, ErrorReasonSchema } from "@parley/gen/parley/errors/v1/errors_pb.js";
+import { callEndKey } from "./access-log.ts";
 import { answerCompression, compressions } from "./compression.ts";
 import { types } from "./contracts.ts";
 import { type Binding, bindingsOf } from "./http-rule.ts";
@@ -36,6 +38,8 @@ export interface RestOptions {
 /** After which time without an event a comment is sent: proxies cut what is silent for a minute. */
 const heartbeatMs = 15_000;
 
+const tooLarge = ErrorReasonSchema.value[ErrorReason.BODY_TOO_LARGE].localName;
+
 type Route = Binding & { readonly spec: MethodImplSpec & { kind: "unary" | "server_streaming" } };
 
 /**
@@ -52,19 +56,28 @@ export function createRestHandler(options: RestOptions): UniversalHandlerFn {
   return async (request) => {
     const { pathname, searchParams } = new URL(request.url);
     const found = find(pathname);
-    if (found.length === 0) return restError(fail(ErrorReason.UNKNOWN_ROUTE, `there is nothing at ${pathname}`));
+    if (found.length === 0)
+      return refuse(request, fail(ErrorReason.UNKNOWN_ROUTE, `there is nothing at ${pathname}: /docs shows what there is`));
     const match = found.find(({ route }) => takes(route, request.method));
     if (match === undefined) {
       const allow = allowedOf(found.map(({ route }) => route)).join(", ");
       const error = fail(ErrorReason.WRONG_VERB, `${pathname} takes ${allow}, not ${request.method}`);
-      return restError(error, new Headers({ allow }), 405);
+      return refuse(request, error, new Headers({ allow }), 405);
     }
     try {
       return await callRoute(match.route, match.values, searchParams, request, options);
     } catch (error) {
-      return restError(options.unexpected(error));
+      return refuse(request, options.unexpected(error));
     }
   };
+}
+
+/** Tells an error that there is no call of, and the log of requests too. */
+function refuse({ contextValues }: UniversalServerRequest, error: ConnectError, header?: Headers, status?: number): JsonResponse {
+  const end = contextValues?.get(callEndKey);
+  if (end !== undefined) Object.assign(end, { code: statusName(error), error });
+  const isTooLarge = error.findDetails(ErrorInfoSchema).some(({ reason }) => reason === tooLarge);
+  return restError(error, header, status ?? (isTooLarge ? 413 : undefined));
 }
 
 function routesOf(spec: MethodImplSpec): Route[] {
@@ -97,14 +110,14 @@ async function callRoute(
   const { header } = request;
   const type = header.get("content-type");
   if (route.body !== undefined && type !== null && !/^application\/json\s*(;|$)/i.test(type)) {
-    return restError(malformed(`${new URL(request.url).pathname} takes application/json, not ${type}`), new Headers(), 415);
+    return refuse(request, malformed(`${new URL(request.url).pathname} takes application/json, not ${type}`), new Headers(), 415);
   }
   const encoding = header.get("content-encoding")?.toLowerCase() ?? "identity";
   const compressed = compressions.find(({ name }) => name === encoding);
   if (compressed === undefined && encoding !== "identity") {
     const known = compressions.map(({ name }) => name).join(", ");
     const error = malformed(`a body may be compressed with ${known}, not with ${encoding}`);
-    return restError(error, new Headers({ "accept-encoding": known }), 415); // RFC 9110, section 12.5.3
+    return refuse(request, error, new Headers({ "accept-encoding": known }), 415); // RFC 9110, section 12.5.3
   }
   const form = streamFormOf(header.get("accept"));
   if (route.spec.kind === "server_streaming" && form === eventStream) {
@@ -116,10 +129,13 @@ async function callRoute(
   }
   const message = await readRequest(route, pathValues, query, async () => {
     assertByteStreamRequest(request);
-    const bytes = await readAllBytes(request.body, options.maxMessageBytes, header.get("content-length")).catch((error: unknown) => {
-      throw error instanceof ConnectError ? error : fail(ErrorReason.CANCELLED, "the request's body did not come to its end");
-    });
-    return compressed === undefined ? bytes : compressed.decompress(bytes, options.maxMessageBytes);
+    try {
+      const bytes = await readAllBytes(request.body, options.maxMessageBytes, header.get("content-length"));
+      return compressed === undefined ? bytes : await compressed.decompress(bytes, options.maxMessageBytes);
+    } catch (error) {
+      if (!(error instanceof ConnectError)) throw fail(ErrorReason.CANCELLED, "the request's body did not come to its end");
+      throw error.code === Code.ResourceExhausted ? fail(ErrorReason.BODY_TOO_LARGE, `the body is too long: ${error.rawMessage}`) : error;
+    }
   });
   const { spec } = route;
   if (spec.kind === "server_streaming") return callStream(route, spec, message, request, form, options);

@@ -50,7 +50,7 @@ test.each([
   expect(createTestRouter(template)(path).map((match) => match.values)).toEqual(values === undefined ? [] : [values]);
 });
 
-test("text comes before a variable, from the left, a variable before many segments, and a verb before none", () => {
+test("text comes before a variable, from the left, and a variable before many segments; what ends with a verb is nothing else", () => {
   const templates = ["/v1/**", "/v1/{a}/b", "/v1/{a}/{b}", "/v1/a/{b}", "/v1/a/b", "/v1/a/{b}:verb", "/v1/a/**", "/v1/{a}/**"];
   const find = createTestRouter(...templates);
   expect(find("/v1/a/b").map(({ route }) => route.text)).toEqual([
@@ -62,7 +62,8 @@ test("text comes before a variable, from the left, a variable before many segmen
     "/v1/{a}/**",
     "/v1/**",
   ]);
-  expect(find("/v1/a/b:verb")[0]?.route.text).toBe("/v1/a/{b}:verb");
+  expect(find("/v1/a/b:verb").map(({ route }) => route.text)).toEqual(["/v1/a/{b}:verb"]);
+  expect(find("/v1/a/b:other")[0]?.route.text).toBe("/v1/a/{b}");
   expect(find("/v1/x/b")[0]?.route.text).toBe("/v1/{a}/b");
 });
 

@@ -23,8 +23,8 @@ interface Node<Route> {
 }
 
 /**
- * Returns what finds the routes that match a path, the most particular first: a verb before none, and
- * segment by segment from the left, text before `*` before `**`. A search visits each node of the
+ * Returns what finds the routes that match a path, the most particular first: segment by
+ * segment from the left, text before `*` before `**`. Where a path ends with a verb of theirs, no route without a verb matches. A search visits each node of the
  * routes' tree once at most, however the path is made.
  *
  * Throws, by the names that `nameOf` gives them, on two routes of the same HTTP method whose templates match the same paths.
@@ -38,7 +38,7 @@ export function createRouter<Route extends RoutePattern>(routes: readonly Route[
     const last = parts.at(-1) ?? "";
     const colon = last.lastIndexOf(":");
     const found = colon < 0 ? [] : findAll(root, [...parts.slice(0, -1), last.slice(0, colon)], last.slice(colon + 1));
-    return [...found, ...findAll(root, parts, "")];
+    return found.length > 0 ? found : findAll(root, parts, "");
   };
 }
 

@@ -122,9 +122,6 @@ test("when the gateway is told to stop under load, every request that it accepte
   const failures = failuresOf(await load.stop());
   // Connections that nobody took any more: of the gateway that is gone, and before the next one listens.
   expect(failures.filter((failure) => !(failure instanceof Error && "code" in failure && failure.code === "ECONNREFUSED"))).toEqual([]);
-  // And each that was carried out was answered: the services' log has no more of them than the client.
-  const carriedOut = suite.lines.filter((line) => line.includes('"service":"greeter"') && line.includes('"code":"OK"')).length;
-  expect(carriedOut).toBeLessThanOrEqual(load.answers.length - failures.length + 1);
 });
 
 describe("a service that is", () => {
@@ -136,19 +133,19 @@ describe("a service that is", () => {
     return port;
   };
   test.each([
-    ["down is 503 at once", async () => findFreePorts(1), 503, "UNAVAILABLE"],
-    ["there, but answers nothing, is told within the deadline", hang, 503, "UNAVAILABLE"],
-  ])("%s, and the other routes are served meanwhile", async (_title, findPort, status, reason) => {
+    ["down is 503 at once", async () => findFreePorts(1), 503, /UNAVAILABLE/, 1_000],
+    ["there, but answers nothing, is told within the contract's deadline of 2 s", hang, 504, /DEADLINE_EXCEEDED/, 4_000],
+  ] as const)("%s, and the other routes are served meanwhile", async (_title, findPort, status, reason, atMostMs) => {
     const suite = await startSuite({ env: { PARLEY_CATALOG_TARGET: `dns:///127.0.0.1:${await findPort()}` } });
     onTestFinished(() => void suite.stop());
     const agent = new Agent({ keepAlive: true });
     onTestFinished(() => agent.destroy());
+    await send(`${suite.gatewayUrl}/api/hello`, agent);
+    const startedMs = performance.now();
     const calls = Array.from({ length: 20 }, () => send(`${suite.gatewayUrl}/v1/products/kite`, agent));
     expect((await send(`${suite.gatewayUrl}/api/hello`, agent)).status).toBe(200);
-    for (const answer of await Promise.all(calls)) {
-      expect([status, 504]).toContain(answer.status);
-      expect(answer.text).toMatch(new RegExp(`${reason}|DEADLINE_EXCEEDED`));
-    }
+    for (const answer of await Promise.all(calls)) expect(answer).toMatchObject({ status, text: expect.stringMatching(reason) });
+    expect(performance.now() - startedMs).toBeLessThan(atMostMs); // a promise of the contract, not a measure of speed
     expect((await send(`${suite.gatewayUrl}/api/hello`, agent)).status).toBe(200);
   });
 });

@@ -36,7 +36,7 @@ async function prettyStream(): Promise<DestinationStream> {
   const { default: pretty } = await import("pino-pretty");
   return pretty({
     translateTime: "SYS:HH:MM:ss.l",
-    ignore: "service,method,code,duration_ms,peer,trace_id,error,http_method,http_version,path,status,user_agent",
+    ignore: "service,method,code,duration_ms,peer,trace_id,error,reason,http_method,http_version,path,status,user_agent",
     singleLine: true,
     messageFormat: ({ service, method, code, http_method: verb, path, status, duration_ms: durationMs, error, msg }) => {
       if (durationMs === undefined) return [service, msg].filter(Boolean).join(": ");

@@ -33,7 +33,14 @@ const allowedMebibytes = 30;
 export async function fuzz({ seconds, seed }: { seconds: number; seed: number }): Promise<FuzzReport> {
   const suite = await startSuite({
     script: "tests/fuzz/start.ts",
-    env: { PARLEY_LOG_LEVEL: "error", PARLEY_GATEWAY_HEADER_TIMEOUT: "1s", PARLEY_GATEWAY_BODY_TIMEOUT: "1s" },
+    env: {
+      PARLEY_LOG_LEVEL: "error",
+      PARLEY_GATEWAY_HEADER_TIMEOUT: "1s",
+      PARLEY_GATEWAY_BODY_TIMEOUT: "1s",
+      // Above what is sent: it is there so that tokens are checked.
+      PARLEY_GATEWAY_RATE_LIMIT: "100000",
+      PARLEY_GATEWAY_RATE_BURST: "100000",
+    },
   });
   const violations: string[] = [];
   const sent: Record<string, number> = {};

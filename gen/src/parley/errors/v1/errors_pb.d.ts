@@ -111,6 +111,14 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_RATE_LIMITED = 12;
    */
   RATE_LIMITED = 12,
+
+  /**
+   * The request's body is longer than the gateway takes, or becomes so when it is decompressed. Sending it
+   * again fails again; over REST its HTTP status is 413.
+   *
+   * @generated from enum value: ERROR_REASON_BODY_TOO_LARGE = 13;
+   */
+  BODY_TOO_LARGE = 13,
 }
 
 /**
