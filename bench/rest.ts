@@ -1,5 +1,5 @@
 // Prints how many calls a second the gateway answers over REST beside the same calls as Connect with JSON, in
-// turns, against a suite of its own: by GET and, with a body, by POST.
+// turns, against a suite of its own.
 import { connect } from "node:net";
 import { startSuite } from "../tests/suite.ts";
 import { shown } from "./shown.ts";

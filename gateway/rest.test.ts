@@ -16,7 +16,7 @@ import { http } from "@parley/gen/google/api/annotations_pb.js";
 import { HttpRuleSchema } from "@parley/gen/google/api/http_pb.js";
 import { CollectionsSchema, EverythingSchema } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { expect, test } from "vitest";
-import { createRestHandler } from "./rest.ts";
+import { createRestHandler, type RestOptions } from "./rest.ts";
 
 type Rule = MessageInitShape<typeof HttpRuleSchema>;
 type Pattern = NonNullable<Rule["pattern"]>;
@@ -59,18 +59,18 @@ function handlerOf(...methods: DescMethod[]) {
   return handlerWith({}, ...methods);
 }
 
-function handlerWith(more: { reservedPaths?: string[] }, ...methods: DescMethod[]) {
+function handlerWith(more: Partial<RestOptions>, ...methods: DescMethod[]) {
   const specs = methods.map((method): MethodImplSpec => {
     const [spec] = Object.values(createServiceImplSpec(method.parent, {}).methods);
     return spec!.kind === "unary" ? { ...spec!, impl: (request: Message) => request } : spec!;
   });
   const shutdown = createShutdown("the gateway");
   return createRestHandler({
-    ...more,
     methods: specs,
     interceptors: [],
     maxMessageBytes: 10_000,
     shutdown,
+    ...more,
     unexpected: (error) => (error instanceof ConnectError ? error : expect.unreachable(String(error))),
   });
 }
@@ -275,4 +275,29 @@ test("a method at a path of the gateway's own stops the start", () => {
   expect(() => handlerWith({ reservedPaths: ["/docs"] }, methodWith({ pattern: get("/{name}") }))).toThrow(
     "test.Messaging.Transcode (GET /*) has a route at /docs, where the gateway has a page of its own",
   );
+});
+
+test("events whose first is long in coming begin with a heartbeat, so that their client knows that it is connected", async () => {
+  const method = methodWith({ pattern: get("/v1") }, EverythingSchema, { server: true });
+  const [spec] = Object.values(createServiceImplSpec(method.parent, {}).methods);
+  const release = Promise.withResolvers<void>();
+  async function* impl(request: Message) {
+    await release.promise;
+    yield request;
+  }
+  const handler = handlerWith({ heartbeatMs: 1, methods: [{ ...spec!, impl } as MethodImplSpec] });
+  const { status, body } = await handler({
+    httpVersion: "1.1",
+    method: "GET",
+    url: "http://localhost/v1?name=x",
+    header: new Headers({ accept: "text/event-stream" }),
+    body: createAsyncIterable([]),
+    signal: new AbortController().signal,
+  });
+  let text = "";
+  for await (const bytes of body!) {
+    text += new TextDecoder().decode(bytes);
+    release.resolve();
+  }
+  expect([status, text]).toEqual([200, expect.stringMatching(/^(:\n\n)+data: \{"name":"x"\}\n\nevent: status\n/)]);
 });

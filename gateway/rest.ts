@@ -33,10 +33,9 @@ export interface RestOptions {
   readonly shutdown: Shutdown;
   /** Paths at which the gateway itself has something: no method may have a route there. */
   readonly reservedPaths?: readonly string[];
+  /** After which time without an event a comment is sent. Default: 15 s, for proxies cut what is silent for a minute. */
+  readonly heartbeatMs?: number;
 }
-
-/** After which time without an event a comment is sent: proxies cut what is silent for a minute. */
-const heartbeatMs = 15_000;
 
 const tooLarge = ErrorReasonSchema.value[ErrorReason.BODY_TOO_LARGE].localName;
 
@@ -228,6 +227,7 @@ async function callStream(
   form: StreamForm,
   options: RestOptions,
 ): Promise<UniversalServerResponse> {
+  const { heartbeatMs = 15_000 } = options;
   const context = openContext(spec, request, options);
   const answers = transformInvokeImplementation(
     spec,

@@ -1,5 +1,5 @@
 import type { Registry } from "@bufbuild/protobuf";
-import { Code, ConnectError, type Interceptor, type MethodImplSpec } from "@connectrpc/connect";
+import { Code, ConnectError, createContextKey, type Interceptor, type MethodImplSpec } from "@connectrpc/connect";
 import {
   createAsyncIterable,
   createUniversalMethodHandler,
@@ -10,7 +10,6 @@ import { createHandlerFactory as createConnectFactory, errorFromJsonBytes, error
 import { createHandlerFactory as createGrpcFactory } from "@connectrpc/connect/protocol-grpc";
 import { createHandlerFactory as createGrpcWebFactory } from "@connectrpc/connect/protocol-grpc-web";
 import type { Shutdown } from "@parley/chassis/rpc/shutdown.ts";
-import { callEndKey } from "./access-log.ts";
 import { compressions, compressMinBytes } from "./compression.ts";
 
 /** A longer timeout of a client is refused: above 2^31 - 1 ms setTimeout fires at once, and grpc-js adds to it what it has read. */
@@ -28,7 +27,7 @@ export function createRpcHandlers(options: {
   return new Map(
     options.methods.map((spec) => {
       const handlerOptions = {
-        interceptors: options.interceptors,
+        interceptors: [markReached, ...options.interceptors],
         readMaxBytes: options.maxMessageBytes,
         maxTimeoutMs,
         acceptCompression: compressions,
@@ -45,6 +44,13 @@ export function createRpcHandlers(options: {
   );
 }
 
+/** Whether a call's request was read, and its method reached. */
+const reachedKey = createContextKey(false, { description: "reached" });
+const markReached: Interceptor = (next) => (req) => {
+  req.contextValues.set(reachedKey, true);
+  return next(req);
+};
+
 /**
  * Connect says INTERNAL, 500, of a body that is no protobuf, which is a fault of its client's: what no
  * method was reached with is INVALID_ARGUMENT. Of gRPC it stays as it is in gRPC's table of codes (statuscodes.md).
@@ -52,7 +58,7 @@ export function createRpcHandlers(options: {
 function withClientFaults(handler: UniversalHandlerFn): UniversalHandlerFn {
   return async (request) => {
     const answer = await handler(request);
-    if (answer.status !== 500 || answer.body === undefined || request.contextValues?.get(callEndKey).method !== undefined) return answer;
+    if (answer.status !== 500 || answer.body === undefined || request.contextValues?.get(reachedKey) === true) return answer;
     const bytes = Buffer.concat(await Array.fromAsync(answer.body));
     const { rawMessage } = errorFromJsonBytes(bytes, undefined, new ConnectError("the body cannot be read", Code.Internal));
     const body = errorToJsonBytes(new ConnectError(rawMessage, Code.InvalidArgument), undefined);
