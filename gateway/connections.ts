@@ -60,7 +60,7 @@ export interface Connections {
 interface State extends Connection {
   session: ServerHttp2Session | undefined;
   /** Answers that are not sent to their end. */
-  readonly answers: Map<NodeResponse, Answer>;
+  readonly answers: Map<NodeResponse, OpenAnswer>;
   isClosing: boolean;
   /** When it had no requests for the first time. */
   idleSinceMs: number;
@@ -72,7 +72,7 @@ interface State extends Connection {
   movedMs: number;
 }
 
-interface Answer {
+interface OpenAnswer {
   readonly client: string;
   /** Since when there is something of it that the client does not take. */
   sinceMs: number | undefined;
@@ -105,14 +105,14 @@ export function createConnections(limits: ConnectionLimits): Connections {
   }
 
   /** Of a stream that a client does not read, the connection may take others. Whatever else the client sends counts for nothing. */
-  function lookAtAnswer(response: NodeResponse, answer: Answer, nowMs: number): void {
+  function lookAtAnswer(response: NodeResponse, answer: OpenAnswer, nowMs: number): void {
     if (!("stream" in response)) return;
     if (response.stream.writableLength === 0) answer.sinceMs = undefined;
     else if (answer.sinceMs === undefined) answer.sinceMs = nowMs;
     else if (nowMs - answer.sinceMs > 2 * limits.unreadTimeoutMs) cut(response);
   }
 
-  function endRequest({ client }: Answer): void {
+  function endRequest({ client }: OpenAnswer): void {
     requests--;
     requestsOf.subtract(client);
   }
@@ -176,7 +176,7 @@ export function createConnections(limits: ConnectionLimits): Connections {
       if (requestsOf.get(client) >= limits.maxRequestsPerClient) return "client";
       requests++;
       requestsOf.add(client);
-      const answer: Answer = { client, sinceMs: undefined };
+      const answer: OpenAnswer = { client, sinceMs: undefined };
       state.answers.set(response, answer);
       response
         .on("drain", () => {
