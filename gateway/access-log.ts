@@ -62,7 +62,8 @@ export function logRequest(request: NodeRequest, response: NodeResponse, client:
       end.code ??
       (end.error !== undefined ? statusName(end.error) : undefined) ??
       (end.method !== undefined && !isAnswered ? "CANCELLED" : undefined);
-    log[isFault(end.error) && end.isOfRequest !== true ? "error" : "info"](
+    const isOfCall = end.method !== undefined && end.isOfRequest !== true;
+    log[isOfCall && isFault(end.error) ? "error" : "info"](
       {
         http_method: method,
         path: pathOf(request).slice(0, 500),
@@ -76,7 +77,8 @@ export function logRequest(request: NodeRequest, response: NodeResponse, client:
         request_id: end.requestId,
         trace_id: end.traceId,
         reason: end.error?.findDetails(ErrorInfoSchema)[0]?.reason,
-        error: end.error?.rawMessage,
+        // What is wrong with a request is told in its own words, which may be anybody's secret.
+        error: isOfCall ? end.error?.rawMessage : undefined,
       },
       "request",
     );

@@ -92,7 +92,7 @@ test("staff changes a price over REST; the customer's cart shows it, and the log
 test.each([[[]], [5], ["x"], [null], [[{ title: "evil" }]]])("a body that is %j is no product", async (body) => {
   expect((await call("PATCH", "/v1/products/tin-robot", { token: staff, body })).status).toBe(400);
   const both = await call("PATCH", "/v1/products/tin-robot?product.title=evil", { token: staff, body: { title: "Robot" } });
-  expect([both.status, both.answer["message"]]).toEqual([400, expect.stringContaining("product.title stands in the query")]);
+  expect([both.status, both.answer["message"]]).toEqual([400, expect.stringContaining("product.title: stands in the query")]);
 });
 
 test("without a token, or with that of somebody else, what is not public is refused", async () => {
