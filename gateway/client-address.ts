@@ -47,7 +47,9 @@ export function createClientAddresses(proxies: readonly string[]): ClientAddress
       const peer = peerOf(request.socket);
       if (!isProxy(peer)) return peer;
       const header = request.headers["x-forwarded-for"];
-      const forwarded = (typeof header === "string" ? header : (header ?? []).join(",")).split(",").map((text) => plain(text.trim()));
+      const forwarded = (typeof header === "string" ? header : (header ?? []).join(","))
+        .split(",")
+        .map((text) => plain(withoutPort(text.trim())));
       // What is no address nobody can vouch for.
       const client = forwarded.findLast((address) => !isProxy(address));
       return client === undefined || isIP(client) === 0 ? peer : client;
@@ -69,6 +71,12 @@ export function clientKeyOf(address: string): string {
     .slice(0, 4)
     .map((group) => Number.parseInt(group, 16).toString(16))
     .join(":");
+}
+
+/** Some proxies add the client's port. */
+function withoutPort(text: string): string {
+  const [, v6, v4] = /^(?:\[([^\]]+)\](?::\d+)?|(\d+\.\d+\.\d+\.\d+):\d+)$/.exec(text) ?? [];
+  return v6 ?? v4 ?? text;
 }
 
 /** A port for IPv6 that takes IPv4 too sees its addresses as IPv6, of which there are two spellings (RFC 4291, section 2.5.5.2). */

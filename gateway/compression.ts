@@ -32,7 +32,11 @@ function limited(compression: Compression): Compression {
       try {
         return await compression.decompress(bytes, most);
       } catch (error) {
-        if (error instanceof ConnectError && error.code === Code.ResourceExhausted) throw error;
+        if (error instanceof ConnectError && error.code === Code.ResourceExhausted) {
+          if (most === maxBytes) throw error;
+          const text = `the body is more than ${mostExpansion.times} times as long, and than ${most} bytes, when it is decompressed: send it as it is`;
+          throw new ConnectError(text, Code.ResourceExhausted);
+        }
         throw new ConnectError(
           `what is said to be compressed with ${compression.name} is not`,
           Code.InvalidArgument,

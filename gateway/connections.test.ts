@@ -99,8 +99,10 @@ describe("slow clients are cut off, and others are served meanwhile:", () => {
     const leave = new AbortController();
     const hold = async (client: ReturnType<typeof from>): Promise<unknown> => {
       const stream = client.repeat({ count: 1, ending: { delay: { seconds: 60n } } }, { signal: leave.signal })[Symbol.asyncIterator]();
-      await stream.next();
-      return stream.next().catch(() => {});
+      return stream
+        .next()
+        .then(() => stream.next())
+        .catch(() => {}); // until it is left
     };
     const [one, other] = [from("127.0.0.1"), from("127.0.0.2")];
     const held = [hold(one), hold(one)];
@@ -275,4 +277,35 @@ test.each([
   socket.write("GET /testing/echo/next HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
   const rest: Buffer[] = await socket.toArray();
   expect(Buffer.concat([first, ...rest]).toString()).toContain('{"text":"next"}');
+});
+
+test("a call that is refused behind others on its connection leaves them alone, and is told so when its turn comes", async () => {
+  const release = Promise.withResolvers<void>();
+  const { port } = await openTestGateway({
+    env: { PARLEY_GATEWAY_MAX_CALLS_PER_CLIENT: "1" },
+    handlers: {
+      echo: async ({ text }) => {
+        await release.promise;
+        return { text };
+      },
+    },
+  });
+  const socket = connectTcp(port, "127.0.0.1").setEncoding("utf8");
+  socket.write("GET /testing/echo/first HTTP/1.1\r\nhost: x\r\n\r\n");
+  socket.write("GET /testing/echo/second HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+  setTimeout(release.resolve, 1_500); // longer than a refused body may take
+  const answers = (await socket.toArray()).join("");
+  expect(answers).toMatch(/^HTTP\/1\.1 200 .*"first".*HTTP\/1\.1 429 .*TOO_MANY_CALLS/s);
+});
+
+test("whoever sends a large body too many is told so, and not cut off", async () => {
+  const { url, port } = await openTestGateway({ env: { PARLEY_GATEWAY_MAX_CALLS_PER_CLIENT: "1" } });
+  const leave = new AbortController();
+  const held = await fetch(`${url}/testing/repeat?count=1&ending.delay=60s`, { signal: leave.signal });
+  for (let round = 0; round < 20; round++) {
+    const response = await fetch(`http://127.0.0.1:${port}/testing/echo`, { method: "POST", body: "x".repeat(4_000_000) });
+    expect([response.status, await response.json()]).toMatchObject([429, { details: [{ reason: "TOO_MANY_CALLS" }, {}] }]);
+  }
+  leave.abort();
+  await held.text().catch(() => {});
 });

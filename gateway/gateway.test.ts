@@ -475,6 +475,20 @@ test("a service that is down is UNAVAILABLE, without its address", async () => {
   });
 });
 
+test("an absolute URL is its path, for every kind of route", async () => {
+  const { port } = await openTestGateway();
+  for (const path of ["/testing/echo/x", "/docs", `${echoPath}?encoding=json&message=%7B%7D`]) {
+    const answer = await talk(port, `GET http://user:word@x${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
+    expect(answer).toMatch(/^HTTP\/1\.1 200 OK/);
+  }
+});
+
+test("a verb that a call of Connect does not take is told with those that it does", async () => {
+  const { url } = await openTestGateway();
+  const response = await fetch(url + echoPath, { method: "DELETE" });
+  expect([response.status, response.headers.get("allow")]).toEqual([405, "POST, GET"]);
+});
+
 test("the gateway describes its contracts where that is configured, and nowhere else", async () => {
   const list = async (env: NodeJS.ProcessEnv): Promise<string[]> => {
     const { url } = await openTestGateway({ env });

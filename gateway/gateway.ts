@@ -25,7 +25,7 @@ import { openOnePort } from "./one-port.ts";
 import { createPages } from "./pages.ts";
 import { protocolOf } from "./protocol.ts";
 import { createRateLimit } from "./rate-limit.ts";
-import { refuseCall, tryLater, turnAway } from "./refuse.ts";
+import { refuseCall, tryLater } from "./refuse.ts";
 import { relay } from "./relay.ts";
 import { endBody } from "./request-body.ts";
 import { createRestHandler } from "./rest.ts";
@@ -34,6 +34,8 @@ import { openTlsFiles, type TlsFiles } from "./tls-files.ts";
 
 /** When to try again a call that was one too many in progress. */
 const retryMs = 1_000;
+/** Time that such a call's body has to come to its end: it is dropped, so that the client reads the refusal. */
+const refusedBodyMs = 1_000;
 const tooManyCalls = {
   all: tryLater(ErrorReason.UNAVAILABLE, "the gateway has too many calls in progress: try again", retryMs),
   client: tryLater(ErrorReason.TOO_MANY_CALLS, "too many calls of this client are in progress: end some, or try again", retryMs),
@@ -123,8 +125,11 @@ export function createGateway(serviceNames: readonly string[]): Component {
         },
         refuse: (request, response, tooMany) => {
           refused.inc({ because: tooMany });
-          logRequest(request, response, addresses.clientOf(request), log).error = tooManyCalls[tooMany];
-          if (!answerCors(request, response, origins)) void turnAway(request, response, tooManyCalls[tooMany]);
+          const error = tooManyCalls[tooMany];
+          logRequest(request, response, addresses.clientOf(request), log).error = error;
+          response.setHeader("x-content-type-options", "nosniff");
+          endBody(request, response, { timeoutMs: refusedBodyMs, isStream: false });
+          if (!answerCors(request, response, origins)) void refuseCall(request, response, error);
         },
         tls,
         addresses,

@@ -11,7 +11,7 @@ import { invalidRequest } from "@parley/chassis/rpc/errors.ts";
 import type { Logger } from "pino";
 import { withEtag } from "./etag.ts";
 import { type NodeRequest, type NodeResponse, pathOf } from "./node-request.ts";
-import { refuse, refuseCall } from "./refuse.ts";
+import { answerText, breakOff, refuseCall } from "./refuse.ts";
 import { wholeEnvelopes } from "./whole-envelopes.ts";
 
 const notUnicode = invalidRequest([{ field: "", description: "the request holds text that is not Unicode", reason: "malformed" }]);
@@ -28,13 +28,12 @@ export async function serveRequest(
     const body: AsyncIterable<Uint8Array> = request.iterator({ destroyOnReturn: false });
     universal = { ...universalRequestFromNodeRequest(request, response, undefined, options.contextValues), body };
   } catch {
-    return refuse(request, response, 400, "the request names no valid host and path\n");
+    return breakOff(request, response, 400, "the request names no valid host and path\n");
   }
+  // A proxy in front may decide by the path as it is: no other spelling of it (`//`, `..`, `\\`) is taken.
   const path = pathOf(request);
-  // A proxy in front may decide by the path as it is: no other spelling of it (`//`, `..`, `\\`) is taken, nor in
-  // an absolute URL (RFC 9112, section 3.2.2).
-  if ((path.replace(/^https?:\/\/[^/]*/i, "") || "/") !== new URL(universal.url).pathname)
-    return refuse(request, response, 400, "the path is not in its normal form\n");
+  if ((path || "/") !== new URL(universal.url).pathname || request.url?.includes("#") === true)
+    return answerText(response, 400, "the path is not in its normal form\n");
   if (/^application\/(grpc|connect\+)/.test(request.headers["content-type"] ?? "")) {
     assertByteStreamRequest(universal);
     universal = { ...universal, body: wholeEnvelopes(universal.body, options.maxMessageBytes) };
@@ -47,7 +46,7 @@ export async function serveRequest(
     // Half a surrogate pair in what an error is to repeat of the request.
     if (error instanceof URIError) return refuseCall(request, response, notUnicode);
     options.log.error({ err: error, path }, "a request could not be answered");
-    refuse(request, response, 500, "internal error\n");
+    answerText(response, 500, "internal error\n");
   }
 }
 

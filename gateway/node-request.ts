@@ -9,9 +9,12 @@ export type NodeResponse = Parameters<NodeHandler>[1];
 /** When to try again to end a stream. */
 const cutAgainMs = 1_000;
 
-/** Returns the path of a request, without its query, which may hold a token. */
+/**
+ * Returns the path of a request, of an absolute URL too (RFC 9112, section 3.2.2), without its query, which
+ * may hold a token.
+ */
 export function pathOf({ url = "" }: NodeRequest): string {
-  return url.split("?", 1)[0] ?? "";
+  return url.replace(/^https?:\/\/[^/?#]*/i, "").split(/[?#]/, 1)[0] ?? "";
 }
 
 /** Whether nobody waits for the answer any more, nor would hear of it. */

@@ -51,7 +51,7 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
   const connections = createConnections(options);
   let draining = false;
 
-  const handle = (request: NodeRequest, response: NodeResponse): void => {
+  const handle = (request: NodeRequest, response: NodeResponse, onLetIn: () => void = () => {}): void => {
     // Of a client that leaves Node tells when nobody reads any more, too, or not yet.
     request.on("error", () => {});
     const connection = connections.find(request);
@@ -59,6 +59,7 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
     if (connection.socket.writableEnded) return void request.resume(); // it is closing: what was not answered yet is sent again elsewhere
     const tooMany = connections.addRequest(connection, request, response);
     if (tooMany !== undefined) return void refuse(request, response, tooMany);
+    onLetIn();
     if ("stream" in response) {
       // Streams that are reset in the same packet cost little this way.
       setImmediate(() => isGone(response) || handler(request, response));
@@ -73,21 +74,24 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
     });
   };
   /** Node would answer by itself, outside of all limits, and on HTTP/2 throw where the stream is gone. */
-  const handleExpecting = (request: NodeRequest, response: NodeResponse): void => {
-    if (!("stream" in response)) response.writeContinue();
-    else if (!isGone(response)) response.stream.additionalHeaders({ ":status": 100 });
-    handle(request, response);
-  };
+  const handleExpecting = (request: NodeRequest, response: NodeResponse): void =>
+    handle(request, response, () => {
+      if (!("stream" in response)) response.writeContinue();
+      else if (!isGone(response)) response.stream.additionalHeaders({ ":status": 100 });
+    });
 
   const http1 = createHttp1Server(
     { headersTimeout: headerTimeoutMs, keepAliveTimeout: idleMs, connectionsCheckingInterval: lookMs, noDelay: true },
-    handle as RequestListener,
+    ((request, response) => handle(request, response)) as RequestListener,
   );
   // It never listens itself. Without this event Node tracks no connections: no time limits for headers.
   http1.emit("listening");
   http1.on("connect", (_request, socket) => socket.destroy()); // Node would do so, too, but forget the answers that wait
-  const http2 = createHttp2Server({ settings: { maxConcurrentStreams: options.maxStreams }, ...http2Limits }, handle);
-  for (const server of [http1, http2]) server.on("checkContinue", handleExpecting).on("checkExpectation", handle);
+  const http2 = createHttp2Server({ settings: { maxConcurrentStreams: options.maxStreams }, ...http2Limits }, (request, response) =>
+    handle(request, response),
+  );
+  for (const server of [http1, http2])
+    server.on("checkContinue", handleExpecting).on("checkExpectation", (request, response) => handle(request, response));
 
   const serve = (connection: Connection, isHttp2: boolean): void => {
     const { socket } = connection;

@@ -1,5 +1,5 @@
 import { cut, hasBody, isComplete, type NodeRequest, type NodeResponse } from "./node-request.ts";
-import { refuse } from "./refuse.ts";
+import { breakOff } from "./refuse.ts";
 
 /**
  * Sees to it that a request's body, where it has one, ends.
@@ -20,7 +20,7 @@ export function endBody(
     timer = setTimeout(() => {
       if (isComplete(request)) return;
       if (response.headersSent) cut(response);
-      else refuse(request, response, 408, "the request's body took too long\n");
+      else breakOff(request, response, 408, "the request's body took too long\n");
     }, timeoutMs);
   };
   // Whoever began to read it listens still, which would hold it back.

@@ -285,7 +285,7 @@ test("events whose first is long in coming begin with a heartbeat, so that their
     await release.promise;
     yield request;
   }
-  const handler = handlerWith({ heartbeatMs: 1, methods: [{ ...spec!, impl } as MethodImplSpec] });
+  const handler = handlerWith({ heartbeatMs: 50, methods: [{ ...spec!, impl } as MethodImplSpec] });
   const { status, body } = await handler({
     httpVersion: "1.1",
     method: "GET",

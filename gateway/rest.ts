@@ -235,14 +235,17 @@ async function callStream(
     options.interceptors,
   )(createAsyncIterable([message]))[Symbol.asyncIterator]();
   const first = answers.next();
+  let isLate = false;
   try {
-    await (form.heartbeat === undefined ? first : withinTime(first, heartbeatMs));
+    if (form.heartbeat === undefined) await first;
+    else isLate = (await withinTime(first, heartbeatMs)) === undefined;
   } catch (error) {
     context.abort();
     return restError(options.unexpected(error), context.responseHeader);
   }
   async function* write(): AsyncGenerator<string> {
     try {
+      if (isLate && form.heartbeat !== undefined) yield form.heartbeat;
       for (let next = await first; next.done !== true; next = await answers.next()) yield form.message(jsonOf(route, next.value));
       yield form.end(toJson(StatusSchema, create(StatusSchema), { alwaysEmitImplicit: true }), false);
     } catch (error) {

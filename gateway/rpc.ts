@@ -55,9 +55,10 @@ const markReached: Interceptor = (next) => (req) => {
  * Connect says INTERNAL, 500, of a body that is no protobuf, which is a fault of its client's: what no
  * method was reached with is INVALID_ARGUMENT. Of gRPC it stays as it is in gRPC's table of codes (statuscodes.md).
  */
-function withClientFaults(handler: UniversalHandlerFn): UniversalHandlerFn {
+function withClientFaults(handler: UniversalHandler): UniversalHandlerFn {
   return async (request) => {
     const answer = await handler(request);
+    if (answer.status === 405) return { ...answer, header: new Headers({ allow: handler.allowedMethods.join(", ") }) }; // RFC 9110, section 15.5.6
     if (answer.status !== 500 || answer.body === undefined || request.contextValues?.get(reachedKey) === true) return answer;
     const bytes = Buffer.concat(await Array.fromAsync(answer.body));
     const { rawMessage } = errorFromJsonBytes(bytes, undefined, new ConnectError("the body cannot be read", Code.Internal));
