@@ -2,7 +2,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { createAsyncIterable, encodeEnvelope, type UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { codeToHttpStatus, endStreamFlag, endStreamToJson, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
-import type { NodeRequest } from "./node-request.ts";
+import { type NodeRequest, pathOf } from "./node-request.ts";
 import { protocolOf } from "./protocol.ts";
 import { restError, retryAfterOf } from "./rest-response.ts";
 
@@ -36,6 +36,5 @@ export function errorResponse(request: NodeRequest, error: ConnectError): Univer
 
 /** Returns the answer to a call of a method that there is not. */
 export function unknownMethod(request: NodeRequest): UniversalServerResponse {
-  const [path] = (request.url ?? "").split("?", 1);
-  return errorResponse(request, new ConnectError(`there is no method ${path}`, Code.Unimplemented));
+  return errorResponse(request, new ConnectError(`there is no method ${pathOf(request)}`, Code.Unimplemented));
 }

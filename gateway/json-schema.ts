@@ -18,6 +18,7 @@ import {
   oneof as oneofOption,
 } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
 import { commentOf } from "./comments.ts";
+import { pathsWithin } from "./url-field.ts";
 
 /** Makes JSON Schemas (2020-12, as OpenAPI 3.1 has them) of what contracts say, and keeps those that others refer to. */
 export interface Schemas {
@@ -128,9 +129,8 @@ export function createSchemas(): Schemas {
   function message(desc: DescMessage, without: ReadonlySet<string> = new Set()): JsonObject {
     const fields = desc.fields.filter(({ name }) => !without.has(name));
     const properties = fields.map((one) => {
-      const inner = [...without].filter((path) => path.startsWith(`${one.name}.`)).map((path) => path.slice(one.name.length + 1));
-      const isOpen = inner.length > 0 && one.fieldKind === "message";
-      return [one.jsonName, isOpen ? message(one.message, new Set(inner)) : field(one)] as const;
+      const inner = pathsWithin(one, without);
+      return [one.jsonName, inner.size > 0 && one.fieldKind === "message" ? message(one.message, inner) : field(one)] as const;
     });
     const needed = fields.filter(isRequired).map(({ jsonName }) => jsonName);
     const choices = desc.oneofs.flatMap((oneof): JsonObject[] => {

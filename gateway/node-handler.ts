@@ -11,6 +11,7 @@ import { invalidRequest } from "@parley/chassis/rpc/errors.ts";
 import type { Logger } from "pino";
 import { withEtag } from "./etag.ts";
 import { type NodeRequest, type NodeResponse, pathOf } from "./node-request.ts";
+import { protocolOf } from "./protocol.ts";
 import { answerText, breakOff, refuseCall } from "./refuse.ts";
 import { wholeEnvelopes } from "./whole-envelopes.ts";
 
@@ -34,7 +35,8 @@ export async function serveRequest(
   const path = pathOf(request);
   if ((path || "/") !== new URL(universal.url).pathname || request.url?.includes("#") === true)
     return answerText(response, 400, "the path is not in its normal form\n");
-  if (/^application\/(grpc|connect\+)/.test(request.headers["content-type"] ?? "")) {
+  const protocol = protocolOf(request);
+  if (protocol !== "connect" && protocol !== "rest") {
     assertByteStreamRequest(universal);
     universal = { ...universal, body: wholeEnvelopes(universal.body, options.maxMessageBytes) };
   }

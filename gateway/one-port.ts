@@ -82,16 +82,13 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
 
   const http1 = createHttp1Server(
     { headersTimeout: headerTimeoutMs, keepAliveTimeout: idleMs, connectionsCheckingInterval: lookMs, noDelay: true },
-    ((request, response) => handle(request, response)) as RequestListener,
+    handle as RequestListener,
   );
   // It never listens itself. Without this event Node tracks no connections: no time limits for headers.
   http1.emit("listening");
   http1.on("connect", (_request, socket) => socket.destroy()); // Node would do so, too, but forget the answers that wait
-  const http2 = createHttp2Server({ settings: { maxConcurrentStreams: options.maxStreams }, ...http2Limits }, (request, response) =>
-    handle(request, response),
-  );
-  for (const server of [http1, http2])
-    server.on("checkContinue", handleExpecting).on("checkExpectation", (request, response) => handle(request, response));
+  const http2 = createHttp2Server({ settings: { maxConcurrentStreams: options.maxStreams }, ...http2Limits }, handle);
+  for (const server of [http1, http2]) server.on("checkContinue", handleExpecting).on("checkExpectation", handle);
 
   const serve = (connection: Connection, isHttp2: boolean): void => {
     const { socket } = connection;

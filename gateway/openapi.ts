@@ -17,7 +17,7 @@ import { Access, reason as reasonOption } from "@parley/gen/parley/options/v1/op
 import { commentOf, firstSentenceOf } from "./comments.ts";
 import { type Binding, bindingsOf } from "./http-rule.ts";
 import { createSchemas, type Schemas } from "./json-schema.ts";
-import { jsonPathOf, pathOf, type UrlField } from "./url-field.ts";
+import { jsonPathOf, pathOf, pathsWithin, type UrlField } from "./url-field.ts";
 
 /** Those that OpenAPI has a place for (OpenAPI 3.1, Path Item Object). */
 const httpMethods = new Set(["GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE"]);
@@ -149,9 +149,9 @@ function operationOf(method: DescMethod, binding: Binding, schemas: Schemas, wil
     `May be repeated: ${isIdempotent(method) ? "yes" : "no"}.`,
   ];
   const body = bodyOf(method, binding, schemas);
-  const path = wildcards.map(({ name, field }) => ({
-    ...requiredParameter(parameterOf(name, "path", field === undefined ? { type: "string" } : schemas.field(field))),
-  }));
+  const path = wildcards.map(({ name, field }) =>
+    requiredParameter(parameterOf(name, "path", field === undefined ? { type: "string" } : schemas.field(field))),
+  );
   return {
     summary: firstSentenceOf(comment),
     description: `${comment}\n\n${facts.join(" ")}`,
@@ -186,8 +186,8 @@ function bodyOf({ input }: DescMethod, { body, variables }: Binding, schemas: Sc
   let schema: JsonObject;
   if (body === "*") schema = bound.size === 0 ? schemas.messageRef(input) : schemas.message(input, bound);
   else {
-    const inner = [...bound].filter((path) => path.startsWith(`${body.name}.`)).map((path) => path.slice(body.name.length + 1));
-    schema = inner.length > 0 && body.message !== undefined ? schemas.message(body.message, new Set(inner)) : schemas.field(body);
+    const inner = pathsWithin(body, bound);
+    schema = inner.size > 0 && body.message !== undefined ? schemas.message(body.message, inner) : schemas.field(body);
   }
   const isRequired =
     body === "*" ? input.fields.some((field) => !bound.has(field.name) && schemas.isRequired(field)) : schemas.isRequired(body);

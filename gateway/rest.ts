@@ -10,7 +10,7 @@ import {
   type UniversalServerRequest,
   type UniversalServerResponse,
 } from "@connectrpc/connect/protocol";
-import { fail, invalidRequest, statusName } from "@parley/chassis/rpc/errors.ts";
+import { fail, invalidRequest } from "@parley/chassis/rpc/errors.ts";
 import type { Shutdown } from "@parley/chassis/rpc/shutdown.ts";
 import { ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "@parley/gen/google/rpc/status_pb.js";
@@ -74,7 +74,7 @@ export function createRestHandler(options: RestOptions): UniversalHandlerFn {
 /** Tells an error that there is no call of, and the log of requests too. */
 function refuse({ contextValues }: UniversalServerRequest, error: ConnectError, header?: Headers, status?: number): JsonResponse {
   const end = contextValues?.get(callEndKey);
-  if (end !== undefined) Object.assign(end, { code: statusName(error), error });
+  if (end !== undefined) end.error = error;
   const isTooLarge = error.findDetails(ErrorInfoSchema).some(({ reason }) => reason === tooLarge);
   return restError(error, header, status ?? (isTooLarge ? 413 : undefined));
 }

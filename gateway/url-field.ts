@@ -52,6 +52,11 @@ export function jsonPathOf(field: UrlField): string {
   return field.map(({ jsonName }) => jsonName).join(".");
 }
 
+/** Returns those of the paths that lead into a field's message, from there on. */
+export function pathsWithin({ name }: DescField, paths: ReadonlySet<string>): ReadonlySet<string> {
+  return new Set([...paths].filter((path) => path.startsWith(`${name}.`)).map((path) => path.slice(name.length + 1)));
+}
+
 export function isRepeated(field: UrlField): boolean {
   return field.at(-1)?.fieldKind === "list";
 }

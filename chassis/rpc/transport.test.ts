@@ -190,7 +190,9 @@ test("a call whose connection is lost in the midst of its answer is sent once mo
     timeouts.push(Number.parseInt(String(headers["grpc-timeout"]), 10));
     stream.on("error", () => {});
     stream.respond({ ":status": 200, "content-type": "application/grpc" });
-    stream.write(Buffer.from([0, 0, 0, 0, 3, 10, 1, 120]), () => setTimeout(() => stream.session?.destroy(), 50)); // without a status
+    stream.write(Buffer.from([0, 0, 0, 0, 3, 10, 1, 120]), () => {
+      stream.session?.ping(() => stream.session?.destroy()); // when the client has it all, but for a status
+    });
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
