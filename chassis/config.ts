@@ -18,6 +18,10 @@ export const commonConfig = {
   PARLEY_REFLECTION: oneOf(["on", "off"], "on", "Whether services describe themselves to grpcurl and others by gRPC reflection"),
   PARLEY_MAX_MESSAGE_BYTES: bytes(4 * 1024 * 1024, "Largest message that a service or the gateway receives"),
   PARLEY_DATA_DIR: text(".parley", "Folder of what is made on this machine: the embedded Postgres, and the keys of tokens"),
+  PARLEY_TLS_DIR: optionalFile(
+    "Folder with tls.crt, tls.key and ca.crt, as cert-manager's Secrets have them, for mutual TLS between services and gateway",
+    "without TLS",
+  ),
   PARLEY_CONNECTION_AGE: duration("5m", "Age at which a gRPC connection is closed, so that clients find new replicas; varies by 10 %"),
   PARLEY_CONNECTION_AGE_GRACE: duration("30s", "Time that calls have to finish on a connection that reached its age"),
 } satisfies ConfigShape;
@@ -166,7 +170,7 @@ export function optionalUrl(options: {
 
 /** The file of a service's private key; not set: one that is made on the laptop. */
 export function keyFile(serviceName: string): z.ZodType<string | undefined> {
-  const description = `File of the private key of ${serviceName}, a JWK with kid service:${serviceName}, which signs its own tokens`;
+  const description = `File of the private key of ${serviceName}, a JWK, which signs its own tokens`;
   return optionalFile(description, "made in PARLEY_DATA_DIR");
 }
 

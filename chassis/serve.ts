@@ -13,6 +13,7 @@ import type { Component, RunningComponent } from "./service.ts";
 import { onStopSignal } from "./signals.ts";
 import { exitOnStartError, listenError } from "./start-error.ts";
 import { createLogger } from "./telemetry/log.ts";
+import { openTlsFolder } from "./tls-files.ts";
 
 /** A process whose components serve. */
 export interface RunningProcess {
@@ -50,6 +51,7 @@ export async function startProcess(
   setLogger({ error: (...text) => log.warn({ grpc: text.join(" ") }, "grpc-js") });
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
+  const tls = common.PARLEY_TLS_DIR === undefined ? undefined : await openTlsFolder(common.PARLEY_TLS_DIR, log);
   let ready = false;
   const running: RunningComponent[] = [];
   const ports = new Map<string, number>();
@@ -64,7 +66,7 @@ export async function startProcess(
   const targets = localTargets(places, common.PARLEY_HOST);
   const env = { ...targets, ...environment, ...databases.env, ...keys };
   for (const [index, component] of components.entries()) {
-    const started = await component.start({ env, common, log, registry, grpcPort: grpcPorts[index] ?? 0 });
+    const started = await component.start({ env, common, log, registry, tls, grpcPort: grpcPorts[index] ?? 0 });
     running.push(started);
     ports.set(component.name, started.port);
   }
@@ -89,6 +91,7 @@ export async function startProcess(
       }
       await Promise.race([Promise.all(drains), flushed]);
       admin.close();
+      tls?.close();
       await databases.stop();
     },
   };
@@ -101,18 +104,22 @@ export async function startProcess(
  * stops when the parent is gone.
  */
 export async function serve(components: readonly Component[], onReady: (running: RunningProcess) => void = () => {}): Promise<void> {
-  const running = await startProcess(components).catch(exitOnStartError);
+  let started: RunningProcess | undefined;
   const names = components.map(({ name }) => name);
   process.stdout.on("error", () => {}); // as for the log: who started us may have stopped reading
+  // From the beginning: the first process of a container, which may wait for its database, has no default for signals.
   onStopSignal({
     async stop(signal) {
-      running.log.info({ signal, components: names }, "draining; a second signal ends the process at once");
-      await running.stop();
-      running.log.info({ components: names }, "stopped");
+      if (started === undefined) process.exit(0);
+      started.log.info({ signal, components: names }, "draining; a second signal ends the process at once");
+      await started.stop();
+      started.log.info({ components: names }, "stopped");
       process.exit(0);
     },
     kill: () => process.exit(1),
   });
+  const running = await startProcess(components).catch(exitOnStartError);
+  started = running;
   process.on("uncaughtException", (error) => {
     // Not as fatal, which waits for the log to be flushed: nobody may be reading it.
     running.log.error({ err: error }, "uncaught exception");

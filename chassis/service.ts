@@ -16,13 +16,16 @@ import { createReflection } from "./rpc/reflection.ts";
 import { openServer } from "./rpc/server.ts";
 import { type Neighbours, openTransports, targetsConfig } from "./rpc/transports.ts";
 import { listenError, StartError } from "./start-error.ts";
+import type { TlsFiles } from "./tls-files.ts";
 
 /** What a process runs: a service, or the gateway. */
 export interface Component {
   readonly name: string;
   /** Its variables, beside the process's. */
   readonly config: ConfigShape;
-  /** Undefined: it has none. */
+  /** The services that it calls, by their names. */
+  readonly neighbours: readonly string[];
+  /** Undefined: it has no database. */
   readonly database?: ComponentDatabase | undefined;
   /** The variable that says where the key is with which it signs its own tokens; undefined: it speaks for nobody. */
   readonly keyVariable?: string;
@@ -51,6 +54,8 @@ export interface Runtime {
   readonly common: CommonConfig;
   readonly log: Logger;
   readonly registry: Registry;
+  /** What services and gateway call each other with. Undefined: without TLS. */
+  readonly tls?: TlsFiles | undefined;
   /** The gRPC port that a service listens on. */
   readonly grpcPort: number;
 }
@@ -120,10 +125,11 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
       ...targetsConfig(Object.keys(neighbours)),
       ...(defined && { [variable]: databaseUrl(name), ...databaseConfig }),
     },
+    neighbours: Object.keys(neighbours),
     database: componentDatabase,
     keyVariable,
     async start(runtime) {
-      const { env, common, registry, grpcPort } = runtime;
+      const { env, common, registry, tls, grpcPort } = runtime;
       const log = runtime.log.child({ service: name });
       const auth = readConfig(authConfig, env);
       const serviceToken = await createServiceToken(name, env[keyVariable] ?? "", auth.PARLEY_AUTH_AUDIENCE);
@@ -162,6 +168,7 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
         maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
         connectionAgeMs: common.PARLEY_CONNECTION_AGE,
         connectionAgeGraceMs: common.PARLEY_CONNECTION_AGE_GRACE,
+        tls,
       }).catch((error: unknown) => {
         throw listenError(error, grpcPort, "PARLEY_GRPC_BASE_PORT");
       });

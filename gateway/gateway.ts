@@ -10,6 +10,7 @@ import { createShutdown } from "@parley/chassis/rpc/shutdown.ts";
 import { type Neighbours, openTransports, targetsConfig } from "@parley/chassis/rpc/transports.ts";
 import type { Component } from "@parley/chassis/service.ts";
 import { listenError, StartError } from "@parley/chassis/start-error.ts";
+import { openTlsFiles, type TlsFiles } from "@parley/chassis/tls-files.ts";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import type { Logger } from "pino";
 import { Counter } from "prom-client";
@@ -30,7 +31,6 @@ import { relay } from "./relay.ts";
 import { endBody } from "./request-body.ts";
 import { createRestHandler } from "./rest.ts";
 import { createRpcHandlers } from "./rpc.ts";
-import { openTlsFiles, type TlsFiles } from "./tls-files.ts";
 
 /** When to try again a call that was one too many in progress. */
 const retryMs = 1_000;
@@ -50,6 +50,7 @@ export function createGateway(serviceNames: readonly string[]): Component {
   return {
     name: "gateway",
     config: { ...gatewayConfig, ...targetsConfig(serviceNames) },
+    neighbours: serviceNames,
     async start(runtime) {
       const { env, common, registry } = runtime;
       const config = readConfig(gatewayConfig, env);
@@ -145,7 +146,9 @@ export function createGateway(serviceNames: readonly string[]): Component {
       });
       return {
         port: config.PARLEY_GATEWAY_PORT,
-        setServing: () => {}, // it has no health of its own but the process's
+        setServing: (serving) => {
+          if (!serving) listener.announceDrain();
+        },
         async drain(giveUp) {
           shutdown.begin(giveUp);
           await listener.drain(giveUp);
@@ -160,7 +163,7 @@ export function createGateway(serviceNames: readonly string[]): Component {
 /** Throws StartError where only one of the two files is named, or where they cannot be used. */
 async function openTls(config: Config<typeof gatewayConfig>, log: Logger): Promise<TlsFiles | undefined> {
   const { PARLEY_GATEWAY_TLS_CERT_FILE: certFile, PARLEY_GATEWAY_TLS_KEY_FILE: keyFile } = config;
-  if (certFile !== undefined && keyFile !== undefined) return openTlsFiles(certFile, keyFile, log);
+  if (certFile !== undefined && keyFile !== undefined) return openTlsFiles({ cert: certFile, key: keyFile }, log);
   if (certFile === undefined && keyFile === undefined) return undefined;
   throw new StartError("PARLEY_GATEWAY_TLS_CERT_FILE and PARLEY_GATEWAY_TLS_KEY_FILE are set together, or neither is");
 }

@@ -2,9 +2,9 @@ import { createServer as createHttp1Server, type RequestListener } from "node:ht
 import { createServer as createHttp2Server } from "node:http2";
 import { createServer as createTcpServer } from "node:net";
 import { TLSSocket } from "node:tls";
+import type { TlsFiles } from "@parley/chassis/tls-files.ts";
 import { type Connection, type ConnectionLimits, createConnections, idleMs } from "./connections.ts";
 import { isGone, type NodeHandler, type NodeRequest, type NodeResponse } from "./node-request.ts";
-import type { TlsFiles } from "./tls-files.ts";
 
 /** What a client without TLS sends first when it knows that the server speaks HTTP/2 (RFC 9113, section 3.4). */
 const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
@@ -24,6 +24,8 @@ const lookMs = 1_000;
 /** A TCP port that serves HTTP/1.1 and HTTP/2. */
 export interface OnePort {
   readonly port: number;
+  /** Asks the clients of HTTP/1.1 to connect anew, each with its next answer, while it goes on. */
+  announceDrain(): void;
   /**
    * Takes no more connections; resolves when all requests have ended and every connection is
    * closed. A second after `giveUp` fires, those that are left are cut.
@@ -134,6 +136,9 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
   const address = server.address();
   return {
     port: typeof address === "object" && address !== null ? address.port : options.port,
+    announceDrain() {
+      draining = true;
+    },
     async drain(giveUp) {
       draining = true;
       server.close();

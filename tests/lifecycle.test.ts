@@ -4,9 +4,11 @@ import { closeSync, existsSync, openSync, rmSync } from "node:fs";
 import { connect as connectHttp2 } from "node:http2";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { openTransport } from "@parley/chassis/rpc/transport.ts";
+import { testAuth } from "@parley/chassis/testing/auth.ts";
 import { makeDataDir } from "@parley/chassis/testing/data-dir.ts";
 import { eventually } from "@parley/chassis/testing/eventually.ts";
 import { findFreePorts } from "@parley/chassis/testing/ports.ts";
@@ -91,7 +93,8 @@ test("the admin port tells that it lives, whether it is ready, and its metrics",
   expect((await fetch(`${suite.adminUrl}/livez`)).status).toBe(200);
   const health = createClient(Health, createGrpcTransport({ baseUrl: `http://${suite.grpcAddress}` }));
   expect(await health.check({ service: "parley.greeter.v1.GreeterService" })).toMatchObject({ status: ServingStatus.NOT_SERVING });
-  expect((await fetch(`${suite.gatewayUrl}/api/hello`)).status).toBe(200); // calls are still taken
+  const answer = await fetch(`${suite.gatewayUrl}/api/hello`);
+  expect([answer.status, answer.headers.get("connection")]).toEqual([200, "close"]); // calls are still taken
   expect(await stopped).toBe(0);
 });
 
@@ -283,6 +286,36 @@ test("a gateway on its own is told which service it cannot find", async () => {
   expect(code).toBe(1);
   expect(errors.trimEnd().split("\n")).toHaveLength(Object.keys(services).length);
   expect(errors).toContain("PARLEY_GREETER_TARGET: is not set; expected a gRPC target such as dns:///greeter:50051\n");
+});
+
+test("a gateway on its own opens the services that it is told to", async () => {
+  expect(await run("gateway/main.ts", {}, "greeter")).toEqual({
+    code: 1,
+    errors: "PARLEY_GREETER_TARGET: is not set; expected a gRPC target such as dns:///greeter:50051\n",
+  });
+  expect(await run("gateway/main.ts", {}, "greter")).toMatchObject({
+    code: 1,
+    errors: expect.stringMatching(/^there is no service greter; there are greeter, /),
+  });
+});
+
+test("a service that waits for its database stops when it is told to", async () => {
+  const basePort = await findFreePorts(3);
+  const child = spawn(process.execPath, [join(root, "services/catalog/main.ts")], {
+    env: {
+      ...process.env,
+      PARLEY_DATA_DIR: (await testAuth()).dataDir,
+      PARLEY_CATALOG_DATABASE_URL: `postgres://catalog:x@127.0.0.1:${basePort + 2}/catalog`,
+      PARLEY_GRPC_BASE_PORT: String(basePort),
+      PARLEY_ADMIN_BASE_PORT: String(basePort + 1),
+    },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const [line] = await once(createInterface({ input: child.stdout }), "line");
+  expect(line).toContain("the database cannot be reached");
+  child.kill("SIGTERM");
+  expect(await once(child, "exit")).toEqual([0, null]); // not by the signal, which the first process of a container would not feel
 });
 
 test("with --split each part is a process of its own, started again when it dies, and none is left behind", async () => {

@@ -6,7 +6,8 @@ import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
-import { signUserToken } from "@parley/chassis/auth/local-keys.ts";
+import { signUserToken } from "@parley/chassis/auth/key.ts";
+import { localUsersKey } from "@parley/chassis/auth/local-keys.ts";
 import { embeddedUrl } from "@parley/chassis/data/embedded-postgres.ts";
 import { makeDataDir } from "@parley/chassis/testing/data-dir.ts";
 import { findFreePorts } from "@parley/chassis/testing/ports.ts";
@@ -90,7 +91,7 @@ export async function startSuite(options: { args?: readonly string[]; env?: Node
 
 /** Returns a token of the suite's own keys, good for an hour. */
 export function tokenFor({ dataDir }: Suite, subject: string, role: "customer" | "staff"): Promise<string> {
-  return signUserToken(dataDir, { subject, roles: [role], issuer: "parley", audience: "parley", seconds: 3_600 });
+  return signUserToken(localUsersKey(dataDir), { subject, roles: [role], issuer: "parley", audience: "parley", seconds: 3_600 });
 }
 
 /** Returns the options of a call that a user makes. */

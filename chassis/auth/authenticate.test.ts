@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -6,11 +6,12 @@ import { dirname, join } from "node:path";
 import { Code } from "@connectrpc/connect";
 import { ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { Access } from "@parley/gen/parley/options/v1/options_pb.js";
-import { exportJWK, generateKeyPair, importJWK, SignJWT } from "jose";
+import { exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from "jose";
 import { Registry } from "prom-client";
 import { expect, onTestFinished, test } from "vitest";
 import { authConfig, createAuthenticate } from "../auth/authenticate.ts";
 import { customerIdOf, identityKey } from "../auth/caller.ts";
+import { createKey, publicKeys } from "../auth/key.ts";
 import { ensureLocalKeys } from "../auth/local-keys.ts";
 import { createServiceToken } from "../auth/service-token.ts";
 import { readConfig } from "../config.ts";
@@ -168,6 +169,31 @@ test("a service's key signs for itself alone", async () => {
   expect((await fresh(`Bearer ${own}`)).subject).toBe("other");
 });
 
+test("a service may change its key: its tokens are taken as long as the set has the key that signed them", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "parley-keys-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const keys = await Promise.all(["service:test", "service:test.2027"].map(createKey));
+  const headers = await Promise.all(
+    keys.map(async (key, index) => {
+      const file = join(folder, `${index}.json`);
+      writeFileSync(file, JSON.stringify(key));
+      return `Bearer ${await (await createServiceToken("test", file, "parley"))()}`;
+    }),
+  );
+  const authenticateBy = (...known: JWK[]) => {
+    const file = join(folder, `${known.map(({ kid }) => kid)}.json`);
+    writeFileSync(file, JSON.stringify(publicKeys(known)));
+    return createAuthenticate(
+      readConfig(authConfig, { PARLEY_AUTH_JWKS_URL: `file://${file}`, PARLEY_AUTH_SERVICE_JWKS_URL: `file://${file}` }),
+    );
+  };
+  const both = authenticateBy(...keys);
+  for (const header of headers) expect(await both(header)).toMatchObject({ subject: "test" });
+  const after = authenticateBy(...keys.slice(1));
+  expect(await failureOf(after(headers[0]!))).toMatchObject({ code: Code.Unauthenticated });
+  expect(await after(headers[1]!)).toMatchObject({ subject: "test" });
+});
+
 test("keys that cannot be had are UNAVAILABLE, which is no fault of the caller's", async () => {
   const { addKey, call, server } = await openIssuer();
   const sign = await addKey("one");
@@ -198,6 +224,16 @@ test("the customer is who calls; only a service may name one, and must", async (
   expect(asked).toEqual(["bob", "alice"]);
   expect(await failureOf(client.secret({}, naming(bob)))).toMatchObject({ code: Code.PermissionDenied });
   expect(await failureOf(client.secret({}, service))).toMatchObject({ code: Code.InvalidArgument });
+});
+
+test("where all keys are given, nothing is made", async () => {
+  const env = {
+    PARLEY_AUTH_JWKS_URL: "https://id.example",
+    PARLEY_AUTH_SERVICE_JWKS_URL: "https://id.example",
+    PARLEY_TEST_KEY_FILE: "/key",
+  };
+  const made = await ensureLocalKeys([{ name: "test", keyVariable: "PARLEY_TEST_KEY_FILE" }], { env, dataDir: "/proc/no-such-folder" });
+  expect(made).toEqual({});
 });
 
 test("the keys are closed to others, and the folder in which they are is not, for Postgres may be there too", async () => {

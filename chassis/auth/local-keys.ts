@@ -1,11 +1,12 @@
-import { createPublicKey } from "node:crypto";
-import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { randomUUID } from "node:crypto";
+import { existsSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from "jose";
+import type { JWK } from "jose";
 import type { ConfigShape } from "../config.ts";
 import { StartError } from "../start-error.ts";
 import { issuerOf } from "./authenticate.ts";
+import { createKey, publicKeys, readKey } from "./key.ts";
 
 const users = "users";
 const suffix = ".private.json";
@@ -21,7 +22,8 @@ export async function ensureLocalKeys(
 ): Promise<NodeJS.ProcessEnv> {
   const signers = components.flatMap(({ name, keyVariable }) => (keyVariable === undefined ? [] : [{ name, keyVariable }]));
   const checksTokens = components.some(({ config = {}, keyVariable }) => keyVariable !== undefined || "PARLEY_AUTH_JWKS_URL" in config);
-  if (!checksTokens) return {};
+  const variables = ["PARLEY_AUTH_JWKS_URL", "PARLEY_AUTH_SERVICE_JWKS_URL", ...signers.map(({ keyVariable }) => keyVariable)];
+  if (!checksTokens || variables.every((variable) => env[variable])) return {};
   const folder = keysFolder(dataDir);
   mkdirSync(dataDir, { recursive: true }); // the user of Postgres passes through it
   mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -42,34 +44,16 @@ export async function ensureLocalKeys(
   return made;
 }
 
+/** Returns the key of users' tokens of a suite on this machine. Throws StartError where there is none. */
+export function localUsersKey(dataDir: string): JWK {
+  const file = fileOf(keysFolder(dataDir), users);
+  if (existsSync(file)) return readKey(file);
+  throw new StartError(`there is no key in ${file}: start the suite once, which makes it, or get tokens from your own issuer`);
+}
+
 function serviceKeyFiles(folder: string): string[] {
   const files = readdirSync(folder).filter((file) => file.endsWith(suffix) && file !== `${users}${suffix}`);
   return files.map((file) => join(folder, file));
-}
-
-/** Signs a user's token with the laptop's key. Throws StartError where there is none. */
-export async function signUserToken(
-  dataDir: string,
-  claims: {
-    readonly subject: string;
-    readonly roles: readonly string[];
-    readonly issuer: string;
-    readonly audience: string;
-    readonly seconds: number;
-  },
-): Promise<string> {
-  const file = fileOf(keysFolder(dataDir), users);
-  if (!existsSync(file))
-    throw new StartError(`there is no key in ${file}: start the suite once, which makes it, or get tokens from your own issuer`);
-  const key = readKey(file);
-  return new SignJWT({ roles: claims.roles })
-    .setProtectedHeader({ alg: "EdDSA", kid: users })
-    .setIssuer(claims.issuer)
-    .setAudience(claims.audience)
-    .setSubject(claims.subject)
-    .setIssuedAt()
-    .setExpirationTime(`${claims.seconds}s`)
-    .sign(await importJWK(key, "EdDSA"));
 }
 
 function keysFolder(dataDir: string): string {
@@ -80,17 +64,12 @@ function fileOf(folder: string, name: string): string {
   return join(folder, `${name}${suffix}`);
 }
 
-function readKey(file: string): JWK {
-  return JSON.parse(readFileSync(file, "utf8"));
-}
-
 /** Makes a key where there is none; of several processes that do so at once, one wins. */
 async function ensureKey(folder: string, name: string, kid: string): Promise<void> {
   const file = fileOf(folder, name);
   if (existsSync(file)) return;
-  const { privateKey } = await generateKeyPair("EdDSA", { extractable: true });
-  const aside = `${file}.${process.pid}`;
-  writeFileSync(aside, JSON.stringify({ ...(await exportJWK(privateKey)), alg: "EdDSA", kid }), { mode: 0o600 });
+  const aside = `${file}.${randomUUID()}`; // each container's process has the id 1
+  writeFileSync(aside, JSON.stringify(await createKey(kid)), { mode: 0o600 });
   try {
     linkSync(aside, file);
   } catch (error) {
@@ -104,12 +83,9 @@ async function ensureKey(folder: string, name: string, kid: string): Promise<voi
 function publish(folder: string, file: string, listFiles: () => readonly string[]): string {
   const path = join(folder, file);
   for (let files = listFiles(); ; ) {
-    const keys = files.map((keyFile) => {
-      const key = readKey(keyFile);
-      return { ...createPublicKey({ key, format: "jwk" }).export({ format: "jwk" }), kid: key.kid, alg: key.alg, use: "sig" };
-    });
-    writeFileSync(`${path}.${process.pid}`, JSON.stringify({ keys }, null, 2));
-    renameSync(`${path}.${process.pid}`, path);
+    const aside = `${path}.${randomUUID()}`;
+    writeFileSync(aside, JSON.stringify(publicKeys(files.map(readKey)), null, 2));
+    renameSync(aside, path);
     const before = files.length;
     files = listFiles();
     if (files.length === before) return pathToFileURL(path).href;

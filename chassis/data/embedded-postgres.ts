@@ -7,9 +7,10 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
-import { Client, escapeIdentifier, escapeLiteral } from "pg";
+import { Client } from "pg";
 import type { Logger } from "pino";
 import { StartError } from "../start-error.ts";
+import { ensureDatabase } from "./ensure-database.ts";
 
 /** How long a server that a killed process left behind has to end: it was told to when its parent died. */
 const leftBehindMs = 5_000;
@@ -111,13 +112,7 @@ export async function startEmbeddedPostgres({
       const client = new Client({ connectionString: urlOf(superuser) });
       await client.connect();
       try {
-        const id = escapeIdentifier(name);
-        const { rows } = await client.query("SELECT 1 FROM pg_roles WHERE rolname = $1", [name]);
-        const verb = rows.length > 0 ? "ALTER" : "CREATE";
-        await client.query(`${verb} ROLE ${id} LOGIN PASSWORD ${escapeLiteral(passwords.of(name))}`);
-        const databases = await client.query("SELECT 1 FROM pg_database WHERE datname = $1", [name]);
-        if (databases.rows.length === 0) await client.query(`CREATE DATABASE ${id} OWNER ${id}`);
-        for (const database of [id, superuser, "template1"]) await client.query(`REVOKE CONNECT ON DATABASE ${database} FROM PUBLIC`);
+        await ensureDatabase(client, { name, password: passwords.of(name) });
       } finally {
         await client.end();
       }

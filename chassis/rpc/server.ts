@@ -13,9 +13,11 @@ import {
 } from "@connectrpc/connect";
 import { createMethodUrl, invokeUnaryImplementation, transformInvokeImplementation } from "@connectrpc/connect/protocol";
 import * as grpc from "@grpc/grpc-js";
+import type { TlsFiles } from "../tls-files.ts";
 import { parser, serializer } from "./codec.ts";
 import { deadlineKey, peerKey } from "./context-keys.ts";
 import { assertAccessStated, deadlineMsOf } from "./contract.ts";
+import { serverCredentials } from "./credentials.ts";
 import { errorOfAbort } from "./errors.ts";
 import { headersToMetadata, metadataToHeaders } from "./metadata.ts";
 import { createShutdown, flushMs } from "./shutdown.ts";
@@ -46,6 +48,8 @@ export interface ServerOptions {
   readonly maxMessageBytes: number;
   readonly connectionAgeMs: number;
   readonly connectionAgeGraceMs: number;
+  /** Its certificate, and the authority of its clients'. Undefined: without TLS. */
+  readonly tls?: TlsFiles | undefined;
 }
 
 /** A gRPC server that listens. */
@@ -60,7 +64,7 @@ export interface RpcServer {
 }
 
 /**
- * Serves implementations of Connect services over gRPC without TLS.
+ * Serves implementations of Connect services over gRPC.
  *
  * Throws where a contract of ours leaves a method's access open, and where the port cannot be had.
  */
@@ -86,7 +90,7 @@ export async function openServer(options: ServerOptions): Promise<RpcServer> {
   }
   const address = `${isIPv6(options.host) ? `[${options.host}]` : options.host}:${options.port}`;
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(address, grpc.ServerCredentials.createInsecure(), (error, bound) => (error === null ? resolve(bound) : reject(error)));
+    server.bindAsync(address, serverCredentials(options.tls), (error, bound) => (error === null ? resolve(bound) : reject(error)));
   });
   return {
     port,

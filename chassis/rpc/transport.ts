@@ -2,8 +2,10 @@ import type { DescMessage, DescMethod, DescService, MessageShape } from "@bufbui
 import { Code, ConnectError, createContextValues, type Interceptor, type Transport } from "@connectrpc/connect";
 import { createMethodUrl, runStreamingCall, runUnaryCall } from "@connectrpc/connect/protocol";
 import * as grpc from "@grpc/grpc-js";
+import type { TlsFiles } from "../tls-files.ts";
 import { type ClientCall, startCall } from "./client-call.ts";
 import { deadlineMsOf, isIdempotent } from "./contract.ts";
+import { channelCredentials } from "./credentials.ts";
 import { findCurrentCall } from "./current-call.ts";
 import { createServiceConfig } from "./service-config.ts";
 
@@ -21,6 +23,8 @@ export interface TransportOptions {
   /** Run about every call, the first outermost. */
   readonly interceptors: Interceptor[];
   readonly maxMessageBytes: number;
+  /** Its certificate, and the authority of the server's. Undefined: without TLS. */
+  readonly tls?: TlsFiles | undefined;
   /** How long a call without a deadline waits for a connection. Default: 20 s, gRPC's own limit (connection-backoff.md, MIN_CONNECT_TIMEOUT). */
   readonly connectTimeoutMs?: number;
 }
@@ -40,7 +44,7 @@ export interface OpenTransport extends Transport {
  * Connect's clients do not say when a loop over it was left.
  */
 export function openTransport(options: TransportOptions): OpenTransport {
-  const channel = new grpc.Channel(options.target, grpc.credentials.createInsecure(), {
+  const channel = new grpc.Channel(options.target, channelCredentials(options.tls), {
     "grpc.service_config": JSON.stringify(createServiceConfig(options.retries === false ? [] : options.contracts)),
     "grpc.service_config_disable_resolution": 1,
     "grpc.max_receive_message_length": options.maxMessageBytes,

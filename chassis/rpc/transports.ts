@@ -4,6 +4,7 @@ import type { Registry } from "prom-client";
 import type { ServiceToken } from "../auth/service-token.ts";
 import { type CommonConfig, type ConfigShape, readConfig, target, variableOf } from "../config.ts";
 import { StartError } from "../start-error.ts";
+import type { TlsFiles } from "../tls-files.ts";
 import { clientInterceptors } from "./interceptors/all.ts";
 import { openTransport } from "./transport.ts";
 
@@ -47,12 +48,14 @@ export function openTransports(
     env,
     common,
     registry,
+    tls,
     serviceToken,
     withoutRetries = [],
   }: {
     env: NodeJS.ProcessEnv;
     common: CommonConfig;
     registry: Registry;
+    tls?: TlsFiles | undefined;
     serviceToken?: ServiceToken;
     withoutRetries?: readonly string[];
   },
@@ -68,6 +71,7 @@ export function openTransports(
         retries: !withoutRetries.includes(name),
         interceptors: clientInterceptors({ registry, ...(serviceToken && { serviceToken }) }),
         maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
+        tls,
       }),
     ]),
   );

@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Authenticate, authConfig, createAuthenticate } from "../auth/authenticate.ts";
-import { ensureLocalKeys, signUserToken } from "../auth/local-keys.ts";
+import { signUserToken } from "../auth/key.ts";
+import { ensureLocalKeys, localUsersKey } from "../auth/local-keys.ts";
 import { createServiceToken } from "../auth/service-token.ts";
 import { readConfig } from "../config.ts";
 
@@ -28,7 +29,7 @@ export function testAuth(): Promise<TestAuth> {
 /** The options of a call that a user makes. */
 export async function asUser(subject: string, ...roles: ("customer" | "staff")[]): Promise<{ headers: { authorization: string } }> {
   await testAuth();
-  const token = await signUserToken(dataDir, { subject, roles, issuer: "parley", audience: "parley", seconds: 300 });
+  const token = await signUserToken(localUsersKey(dataDir), { subject, roles, issuer: "parley", audience: "parley", seconds: 300 });
   return { headers: { authorization: `Bearer ${token}` } };
 }
 

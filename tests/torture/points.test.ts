@@ -4,7 +4,8 @@ import { once } from "node:events";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { type CallOptions, createClient } from "@connectrpc/connect";
-import { ensureLocalKeys, signUserToken } from "@parley/chassis/auth/local-keys.ts";
+import { signUserToken } from "@parley/chassis/auth/key.ts";
+import { ensureLocalKeys, localUsersKey } from "@parley/chassis/auth/local-keys.ts";
 import { startEmbeddedDatabases } from "@parley/chassis/data/embedded-databases.ts";
 import { localTargets } from "@parley/chassis/rpc/transports.ts";
 import { startProcess } from "@parley/chassis/serve.ts";
@@ -121,7 +122,7 @@ async function openShop() {
   }
 
   async function runAt(port: number, { step, when, fault }: Case, customerId: string): Promise<void> {
-    const token = await signUserToken(dataDir, {
+    const token = await signUserToken(localUsersKey(dataDir), {
       subject: customerId,
       roles: ["customer"],
       issuer: "parley",

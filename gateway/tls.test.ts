@@ -8,11 +8,11 @@ import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { eventually } from "@parley/chassis/testing/eventually.ts";
 import { createTestLog } from "@parley/chassis/testing/rpc.ts";
+import { openTlsFiles } from "@parley/chassis/tls-files.ts";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { generate } from "selfsigned";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { openTestGateway } from "./testing.ts";
-import { openTlsFiles } from "./tls-files.ts";
 
 describe("TLS", () => {
   /** Makes a folder whose files are links to a certificate and its key, as a mounted Secret of Kubernetes has them. */
@@ -72,7 +72,7 @@ describe("TLS", () => {
   test.each(["none", ""])("goes on with the certificate before while its file says %j, and tells so once", async (broken) => {
     const { env, folder } = await makeCertificates();
     const { log, logs } = createTestLog();
-    const files = await openTlsFiles(env.PARLEY_GATEWAY_TLS_CERT_FILE, env.PARLEY_GATEWAY_TLS_KEY_FILE, log);
+    const files = await openTlsFiles({ cert: env.PARLEY_GATEWAY_TLS_CERT_FILE, key: env.PARLEY_GATEWAY_TLS_KEY_FILE }, log);
     onTestFinished(() => files.close());
     const before = files.context;
     writeFileSync(join(folder, "first.crt"), broken);

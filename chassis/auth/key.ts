@@ -1,0 +1,55 @@
+import { createPublicKey } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from "jose";
+import { StartError } from "../start-error.ts";
+
+/** Creates a private key of Ed25519 as a JWK (RFC 7517, RFC 8037). Tokens say by its `kid` that they are signed with it. */
+export async function createKey(kid: string): Promise<JWK> {
+  const { privateKey } = await generateKeyPair("EdDSA", { extractable: true });
+  return { ...(await exportJWK(privateKey)), alg: "EdDSA", kid };
+}
+
+/** Reads a private key from a file. Throws StartError where it holds none. */
+export function readKey(file: string): JWK {
+  try {
+    const key: JWK = JSON.parse(readFileSync(file, "utf8"));
+    publicHalf(key);
+    if (key.d === undefined) throw new Error("it is not private");
+    return key;
+  } catch (error) {
+    throw new StartError(`${file} is no private key as a JWK: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+/** Returns the set of keys (JWKS) by which what these private ones sign is checked. */
+export function publicKeys(keys: readonly JWK[]): { keys: JWK[] } {
+  return {
+    keys: keys.map((key) => ({ ...publicHalf(key), ...(key.kid && { kid: key.kid }), ...(key.alg && { alg: key.alg }), use: "sig" })),
+  };
+}
+
+/** Signs a user's token. */
+export async function signUserToken(
+  key: JWK,
+  claims: {
+    readonly subject: string;
+    readonly roles: readonly string[];
+    readonly issuer: string;
+    readonly audience: string;
+    readonly seconds: number;
+  },
+): Promise<string> {
+  const alg = key.alg ?? "EdDSA";
+  return new SignJWT({ roles: claims.roles })
+    .setProtectedHeader({ alg, ...(key.kid && { kid: key.kid }) })
+    .setIssuer(claims.issuer)
+    .setAudience(claims.audience)
+    .setSubject(claims.subject)
+    .setIssuedAt()
+    .setExpirationTime(`${claims.seconds}s`)
+    .sign(await importJWK(key, alg));
+}
+
+function publicHalf(key: JWK): JWK {
+  return createPublicKey({ key, format: "jwk" }).export({ format: "jwk" });
+}

@@ -1,0 +1,57 @@
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { generate } from "selfsigned";
+import { onTestFinished } from "vitest";
+
+/** A certificate authority of a test's own. */
+export interface TestAuthority {
+  /** Puts a certificate for names, which may be IP addresses, and its key into a folder, as Kubernetes has mounted Secrets of cert-manager: by links. */
+  issue(folder: string, names: readonly string[]): Promise<void>;
+}
+
+export async function createTestAuthority(): Promise<TestAuthority> {
+  const authority = await generate([{ name: "commonName", value: "authority" }], {
+    keyType: "ec",
+    algorithm: "sha256",
+    extensions: [{ name: "basicConstraints", cA: true, critical: true }],
+  });
+  let issued = 0;
+  return {
+    async issue(folder, names) {
+      const { cert, private: key } = await generate([{ name: "commonName", value: names[0] ?? "" }], {
+        keyType: "ec",
+        algorithm: "sha256",
+        ca: { cert: authority.cert, key: authority.private },
+        extensions: [
+          {
+            name: "subjectAltName",
+            altNames: names.map((name) => (/^[\d.]+$/.test(name) ? { type: 7, ip: name } : { type: 2, value: name })),
+          },
+        ],
+      });
+      issued++;
+      const data = join(folder, `..${issued}-${Date.now()}`);
+      mkdirSync(data);
+      for (const [file, text] of Object.entries({ "tls.crt": cert, "tls.key": key, "ca.crt": authority.cert })) {
+        writeFileSync(join(data, file), text, { mode: 0o600 });
+        replaceLink(join("..data", file), join(folder, file));
+      }
+      replaceLink(data, join(folder, "..data"));
+    },
+  };
+}
+
+/** Returns a folder with a certificate of an authority; it goes with the test. */
+export async function issueTestCertificate(authority: TestAuthority, names: readonly string[]): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), "parley-tls-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  await authority.issue(folder, names);
+  return folder;
+}
+
+function replaceLink(target: string, link: string): void {
+  rmSync(`${link}.new`, { force: true });
+  symlinkSync(target, `${link}.new`);
+  renameSync(`${link}.new`, link);
+}
