@@ -123,6 +123,7 @@ test("a server ends with the process that started it, however that ends, and the
   const [url] = await once(child, "message");
   await query(url, "CREATE TABLE t AS SELECT 7 AS n");
   child.kill("SIGKILL");
+  await once(child, "exit");
   // At once: the server that was left behind may not have ended yet.
   const { postgres } = await start(dataDir);
   expect(await query(await postgres.ensureDatabase("orders"), "SELECT n FROM t")).toEqual([{ n: 7 }]);
