@@ -11,7 +11,7 @@ import { CartsService } from "@parley/gen/parley/carts/v1/carts_pb.js";
 import { OrderState, OrdersService } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { Pool } from "pg";
 import { services } from "../services/all.ts";
-import { optionsFor, postgresPids, query, type Suite, setStock, startSuite } from "../tests/suite.ts";
+import { optionsFor, postgresPids, query, type Suite, setStock, shopOf, startSuite } from "../tests/suite.ts";
 import { shown } from "./shown.ts";
 
 const customers = 32;
@@ -58,7 +58,7 @@ for (const [name, some] of Object.entries(results)) {
 async function measure(args: readonly string[]): Promise<Round> {
   const suite = await startSuite({ args, env: { PARLEY_LOG_LEVEL: "warn" } });
   try {
-    await setStock(suite, Object.fromEntries(productIds.map((productId) => [productId, 1_000_000])));
+    await setStock(shopOf(suite), Object.fromEntries(productIds.map((productId) => [productId, 1_000_000])));
     const shoppers: (() => Promise<number>)[] = [];
     for (let index = 0; index < ordersEach; index += customers) {
       const some = Array.from({ length: customers }, (_, offset) => openShopper(suite, `customer-${index + offset}`));

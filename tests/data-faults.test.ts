@@ -6,7 +6,7 @@ import { eventually } from "@parley/chassis/testing/eventually.ts";
 import { openTestTransport } from "@parley/chassis/testing/rpc.ts";
 import { InventoryService, ReservationState } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
 import { expect, test } from "vitest";
-import { optionsFor, partPids, postgresPids, query, type Suite, setStock, startSuite } from "./suite.ts";
+import { optionsFor, partPids, postgresPids, query, type Suite, setStock, shopOf, startSuite } from "./suite.ts";
 
 /** A client of the inventory's own port. */
 function inventoryOf(suite: Suite) {
@@ -64,7 +64,7 @@ test("a service that is killed in the midst of transactions leaves none half don
   const token = await (await createServiceToken("carts", join(suite.dataDir, "keys/carts.private.json"), "parley"))();
   const client = inventoryOf(suite);
   const states = new Map<string, ReservationState>();
-  await setStock(suite, { kite: 1_000_000, "tin-robot": 1_000_000 });
+  await setStock(shopOf(suite), { kite: 1_000_000, "tin-robot": 1_000_000 });
   const reserve = async (reservationId: string): Promise<void> => {
     const lines = ["kite", "tin-robot"].map((productId) => ({ productId, quantity: 1n }));
     for (;;) {

@@ -89,6 +89,23 @@ export async function startSuite(options: { args?: readonly string[]; env?: Node
   };
 }
 
+/** What is needed of a suite, wherever it runs, to order in it and to look at what became of that. */
+export interface Shop {
+  readonly gatewayUrl: string;
+  /** Returns the options of a call that a user makes. */
+  optionsFor(subject: string, role: "customer" | "staff"): Promise<{ headers: { authorization: string } }>;
+  /** Runs a statement in a service's database. */
+  query<Row extends QueryResultRow>(serviceName: string, statement: string): Promise<Row[]>;
+}
+
+export function shopOf(suite: Suite): Shop {
+  return {
+    gatewayUrl: suite.gatewayUrl,
+    optionsFor: (subject, role) => optionsFor(suite, subject, role),
+    query: (serviceName, statement) => query(suite.dataDir, serviceName, statement),
+  };
+}
+
 /** Returns a token of the suite's own keys, good for an hour. */
 export function tokenFor({ dataDir }: Suite, subject: string, role: "customer" | "staff"): Promise<string> {
   return signUserToken(localUsersKey(dataDir), { subject, roles: [role], issuer: "parley", audience: "parley", seconds: 3_600 });
@@ -104,15 +121,20 @@ export async function optionsFor(
 }
 
 /** Sets what is on hand of products, through the gateway. */
-export async function setStock(suite: Suite, onHand: Readonly<Record<string, number>>): Promise<void> {
-  const inventory = createClient(InventoryService, createConnectTransport({ baseUrl: suite.gatewayUrl }));
-  const staff = await optionsFor(suite, "staff", "staff");
+export async function setStock(shop: Pick<Shop, "gatewayUrl" | "optionsFor">, onHand: Readonly<Record<string, number>>): Promise<void> {
+  const inventory = createClient(InventoryService, createConnectTransport({ baseUrl: shop.gatewayUrl }));
+  const staff = await shop.optionsFor("staff", "staff");
   for (const [productId, count] of Object.entries(onHand)) await inventory.setStock({ productId, onHand: BigInt(count) }, staff);
 }
 
 /** Runs a statement in a service's database of a suite that runs. */
-export async function query<Row extends QueryResultRow>(dataDir: string, serviceName: string, statement: string): Promise<Row[]> {
-  const client = new Client({ connectionString: embeddedUrl(dataDir, serviceName) });
+export function query<Row extends QueryResultRow>(dataDir: string, serviceName: string, statement: string): Promise<Row[]> {
+  return queryAt(embeddedUrl(dataDir, serviceName), statement);
+}
+
+/** Runs a statement in the database at a URL. */
+export async function queryAt<Row extends QueryResultRow>(connectionString: string, statement: string): Promise<Row[]> {
+  const client = new Client({ connectionString });
   client.on("error", () => {}); // it may be killed
   await client.connect();
   try {

@@ -6,7 +6,7 @@ import { CartsService } from "@parley/gen/parley/carts/v1/carts_pb.js";
 import { type Order, OrderState, OrdersService, RejectReason } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { testTokens } from "@parley/payments/simulated-processor.ts";
 import type { Random } from "../random.ts";
-import { optionsFor, type Suite } from "../suite.ts";
+import type { Shop } from "../suite.ts";
 import type { Quantities, Told } from "./checks.ts";
 
 /** The time that a call may take, beyond which its outcome is unknown to the customer. */
@@ -32,7 +32,8 @@ export function createJournal(): Journal {
 
 /** What a customer of the run is given. */
 export interface CustomerOptions {
-  readonly suite: Suite;
+  /** Where they order. */
+  readonly at: Shop;
   readonly customerId: string;
   readonly productIds: readonly [string, ...string[]];
   readonly random: Random;
@@ -48,10 +49,10 @@ const address = { name: "Alice Example", street: "Main Street 1", postalCode: "1
 const tokens: readonly [string, ...string[]] = ["tok_approved", ...Array<string>(12).fill("tok_approved"), ...Object.keys(testTokens)];
 
 /** Fills a cart and orders it, again and again; repeats, watches and cancels as people and their programs do. */
-export async function shop({ suite, customerId, productIds, random, journal, enough, over }: CustomerOptions): Promise<void> {
-  const options = await optionsFor(suite, customerId, "customer");
-  const staff = await optionsFor(suite, "staff", "staff");
-  const transport = createConnectTransport({ baseUrl: suite.gatewayUrl, defaultTimeoutMs: timeoutMs });
+export async function shop({ at, customerId, productIds, random, journal, enough, over }: CustomerOptions): Promise<void> {
+  const options = await at.optionsFor(customerId, "customer");
+  const staff = await at.optionsFor("staff", "staff");
+  const transport = createConnectTransport({ baseUrl: at.gatewayUrl, defaultTimeoutMs: timeoutMs });
   const carts = createClient(CartsService, transport);
   const orders = createClient(OrdersService, transport);
   journal.carts.set(customerId, {});

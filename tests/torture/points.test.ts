@@ -18,7 +18,7 @@ import { OrderState, OrdersService } from "@parley/gen/parley/orders/v1/orders_p
 import { checkout } from "@parley/orders/checkout.ts";
 import { expect, onTestFinished, test } from "vitest";
 import { services } from "../../services/all.ts";
-import { query } from "../suite.ts";
+import { query, type Shop } from "../suite.ts";
 import { checks } from "./checks.ts";
 import { takeSnapshot } from "./snapshot.ts";
 
@@ -170,11 +170,12 @@ async function openShop() {
     }
   }
 
+  const at: Pick<Shop, "query"> = { query: (serviceName, statement) => query(dataDir, serviceName, statement) };
   return {
     run,
     async assertRight(): Promise<void> {
       await eventually(async () => {
-        const snapshot = await takeSnapshot(dataDir, { told: [], putIn: { "bird-feeder": stock!.onHand }, carts: expected });
+        const snapshot = await takeSnapshot(at, { told: [], putIn: { "bird-feeder": stock!.onHand }, carts: expected });
         expect(Object.entries(checks).flatMap(([name, check]) => check(snapshot).map((text) => `${name}: ${text}`))).toEqual([]);
       });
     },

@@ -1,11 +1,10 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { OrderState } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { createRandom } from "../random.ts";
-import { query, type Suite, setStock, startSuite } from "../suite.ts";
+import { setStock, shopOf, startSuite } from "../suite.ts";
 import { checks, type Quantities } from "./checks.ts";
 import { createJournal, shop } from "./customers.ts";
 import { type Fault, injectFaults } from "./faults.ts";
-import { takeSnapshot } from "./snapshot.ts";
+import { takeSnapshot, waitForQuiet } from "./snapshot.ts";
 
 const customers = 32;
 /** How many there are of each product: two are scarce. */
@@ -58,13 +57,14 @@ export async function torture({ seconds, seed, patienceSeconds = 60, script }: T
     ...(script !== undefined && { script }),
   });
   try {
-    await setStock(suite, putIn);
+    const at = shopOf(suite);
+    await setStock(at, putIn);
     const journal = createJournal();
     const enough = AbortSignal.timeout(seconds * 1_000);
     const over = new AbortController();
     const shopping = Array.from({ length: customers }, (_, index) =>
       shop({
-        suite,
+        at,
         customerId: `customer-${index + 1}`,
         productIds: Object.keys(putIn) as [string, ...string[]],
         random: createRandom(seed * 1_000 + index),
@@ -78,9 +78,9 @@ export async function torture({ seconds, seed, patienceSeconds = 60, script }: T
     const giveUp = setTimeout(() => over.abort(new Error("a customer waited for too long")), patienceMs);
     const outcomes = await Promise.allSettled(shopping);
     clearTimeout(giveUp);
-    const isQuiet = await waitForQuiet(suite, lastFaultMs + patienceMs);
+    const isQuiet = await waitForQuiet(at, lastFaultMs + patienceMs);
     const quietAtMs = performance.now();
-    const snapshot = await takeSnapshot(suite.dataDir, { told: journal.told, putIn, carts: journal.carts });
+    const snapshot = await takeSnapshot(at, { told: journal.told, putIn, carts: journal.carts });
     const counts = Object.entries(Object.groupBy(snapshot.orders, ({ state }) => state));
     return {
       seed,
@@ -101,27 +101,6 @@ export async function torture({ seconds, seed, patienceSeconds = 60, script }: T
   } finally {
     await suite.stop();
   }
-}
-
-/** Waits until nothing is left to be done and all events were read; returns false where that takes too long. */
-async function waitForQuiet({ dataDir }: Suite, untilMs: number): Promise<boolean> {
-  const tables = { orders: "customer_order", payments: "payment", notifications: "notification" };
-  while (performance.now() < untilMs) {
-    try {
-      const due = await Promise.all(
-        Object.entries(tables).map(([name, table]) =>
-          query<{ count: number }>(dataDir, name, `SELECT count(*)::int AS count FROM ${table} WHERE due_at IS NOT NULL`),
-        ),
-      );
-      const [head] = await query<{ position: string }>(dataDir, "orders", "SELECT position FROM event_log_head");
-      const cursors = await Promise.all(
-        ["carts", "notifications"].map((name) => query<{ position: string }>(dataDir, name, "SELECT position FROM event_cursor")),
-      );
-      if (due.flat().every(({ count }) => count === 0) && cursors.flat().every(({ position }) => position === head?.position)) return true;
-    } catch {} // Postgres is being started again
-    await delay(100);
-  }
-  return false;
 }
 
 function countFaults(faults: readonly Fault[]): Record<string, number> {

@@ -16,40 +16,55 @@ const signed = `${encode({ alg: "ES256", kid: jwk.kid })}.${encode(claims)}`;
 const signature = sign("sha256", Buffer.from(signed), { key: createPrivateKey({ key: jwk, format: "jwk" }), dsaEncoding: "ieee-p1363" });
 const authorization = `Bearer ${signed}.${signature.toString("base64url")}`;
 
-async function call(method: string, path: string, body?: unknown) {
+interface Order {
+  readonly orderId: string;
+  readonly state: string;
+}
+
+/** Throws where the answer is an error. */
+async function call<Answer>(method: string, path: string, body?: unknown): Promise<Answer> {
   const response = await fetch(new URL(path, gatewayUrl), {
     method,
     headers: { authorization, "content-type": "application/json" },
     signal: AbortSignal.timeout(10_000),
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${JSON.stringify(answer)}`);
-  return answer;
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
+  return JSON.parse(text);
 }
 
-const { products } = await call("GET", "/v1/products?page_size=50");
-let product: { productId: string } | undefined;
-for (const one of products) {
-  const { available = "0" } = await call("GET", `/v1/stock/${one.productId}`);
-  if (Number(available) > 0) product = one;
-  if (product !== undefined) break;
+async function findInStock(): Promise<string> {
+  const { products } = await call<{ products: { productId: string }[] }>("GET", "/v1/products?page_size=50");
+  for (const { productId } of products) {
+    const { available = "0" } = await call<{ available?: string }>("GET", `/v1/stock/${productId}`);
+    if (Number(available) > 0) return productId;
+  }
+  throw new Error("nothing is in stock");
 }
-if (product === undefined) throw new Error("nothing is in stock");
-const cart = await call("PUT", `/v1/cart/items/${product.productId}`, { quantity: 1 });
-let order = await call("POST", "/v1/orders", {
+
+const productId = await findInStock();
+const cart = await call<{ etag: string; total: unknown }>("PUT", `/v1/cart/items/${productId}`, { quantity: 1 });
+let order = await call<Order>("POST", "/v1/orders", {
   requestId: randomUUID(),
   cartEtag: cart.etag,
   paymentToken: "tok_approved",
   expectedTotal: cart.total,
-  shippingAddress: { name: customer, street: "Main Street 1", postalCode: "12345", city: "Berlin", countryCode: "DE", email: "helm@example.org" },
+  shippingAddress: {
+    name: customer,
+    street: "Main Street 1",
+    postalCode: "12345",
+    city: "Berlin",
+    countryCode: "DE",
+    email: "helm@example.org",
+  },
 });
 while (order.state === "ORDER_STATE_PENDING") {
   if (Date.now() > deadlineMs) throw new Error(`the order ${order.orderId} is still pending after a minute`);
   await delay(500);
-  order = await call("GET", `/v1/orders/${order.orderId}`);
+  order = await call<Order>("GET", `/v1/orders/${order.orderId}`);
 }
 if (order.state !== "ORDER_STATE_CONFIRMED") throw new Error(`the order ${order.orderId} is ${order.state}`);
-const { orders } = await call("GET", "/v1/orders");
-if (orders.length !== 1 || orders[0].orderId !== order.orderId) throw new Error("the customer's list has not the order alone");
-process.stdout.write(`the order ${order.orderId} of ${product.productId} is confirmed\n`);
+const { orders } = await call<{ orders: Order[] }>("GET", "/v1/orders");
+if (String(orders.map(({ orderId }) => orderId)) !== order.orderId) throw new Error("the customer's list has not the order alone");
+process.stdout.write(`the order ${order.orderId} of ${productId} is confirmed\n`);

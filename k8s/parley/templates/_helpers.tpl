@@ -1,9 +1,21 @@
-{{/* What the services are: services.json, with what values.yaml says of each one. */}}
+{{/* What the services are: services.json. Fails where values.yaml speaks of services or variables that there are not. */}}
 {{- define "parley.facts" -}}
 {{- $facts := .Files.Get "services.json" | fromJson -}}
 {{- range $name, $_ := .Values.services -}}
   {{- if not (hasKey $facts.services $name) -}}
     {{- fail (printf "services.%s: there is no such service; there are %s" $name (keys $facts.services | sortAlpha | join ", ")) -}}
+  {{- end -}}
+{{- end -}}
+{{- range $variable, $_ := .Values.env -}}
+  {{- $isRead := has $variable $facts.variables -}}
+  {{- range $_, $fact := $facts.services -}}{{- $isRead = or $isRead (has $variable $fact.variables) -}}{{- end -}}
+  {{- if not $isRead -}}{{- fail (printf "env: there is no variable %s; npm run config lists them" $variable) -}}{{- end -}}
+{{- end -}}
+{{- range $name, $own := .Values.services -}}
+  {{- range $variable, $_ := merge (dict) ($own.env | default dict) ($own.secretEnv | default dict) -}}
+    {{- if not (or (has $variable $facts.variables) (has $variable (index $facts.services $name).variables)) -}}
+      {{- fail (printf "services.%s: it reads no variable %s; npm run config lists them" $name $variable) -}}
+    {{- end -}}
   {{- end -}}
 {{- end -}}
 {{- $facts | toJson -}}
