@@ -1,0 +1,108 @@
+import { execFile } from "node:child_process";
+import { setTimeout as delay } from "node:timers/promises";
+import { promisify } from "node:util";
+import { Client } from "pg";
+
+const run = promisify(execFile);
+
+/** A pod, as far as the tests look at it. */
+export interface Pod {
+  readonly metadata: { readonly name: string; readonly deletionTimestamp?: string; readonly labels: Readonly<Record<string, string>> };
+  readonly status: {
+    readonly phase: string;
+    readonly podIP?: string;
+    readonly conditions?: readonly { readonly type: string; readonly status: string; readonly lastTransitionTime: string }[];
+    readonly containerStatuses?: readonly {
+      readonly ready: boolean;
+      readonly restartCount: number;
+      readonly lastState: { readonly terminated?: { readonly reason: string; readonly exitCode: number } };
+    }[];
+  };
+}
+
+/** A release of the chart in a namespace of a cluster. */
+export interface Release {
+  readonly name: string;
+  readonly namespace: string;
+  kubectl(...args: string[]): Promise<string>;
+  helm(...args: string[]): Promise<string>;
+  /** Applies manifests. */
+  apply(manifest: object | string): Promise<string>;
+  /** Its services' pods, or one service's. */
+  listPods(service?: string): Promise<Pod[]>;
+  getSecret(name: string, key: string): Promise<string>;
+  /** Resolves when every pod is ready, each Deployment has as many as it should, and none is ending. Throws after the time, in milliseconds. */
+  settle(withinMs?: number): Promise<void>;
+  /** Runs a statement in a service's database. */
+  query<Row>(service: string, statement: string): Promise<Row[]>;
+}
+
+/** Runs a command of the PATH to its end. Throws what it said where it fails. */
+export async function command(
+  file: string,
+  args: readonly string[],
+  options: { timeoutMs?: number; input?: string } = {},
+): Promise<string> {
+  const running = run(file, args, { maxBuffer: 256 * 1024 * 1024, timeout: options.timeoutMs ?? 600_000 });
+  if (options.input !== undefined) running.child.stdin?.end(options.input);
+  return (await running).stdout;
+}
+
+export function openRelease(name: string, namespace: string): Release {
+  const instance = `app.kubernetes.io/instance=${name}`;
+  const kubectl = (...args: string[]): Promise<string> => command("kubectl", ["--namespace", namespace, ...args]);
+  const listPods = async (service?: string): Promise<Pod[]> => {
+    const selector = `${instance},app.kubernetes.io/name${service === undefined ? " notin (databases,test)" : `=${service}`}`;
+    const { items }: { items: Pod[] } = JSON.parse(await kubectl("get", "pods", "-l", selector, "-o", "json"));
+    return items;
+  };
+  const getSecret = async (secret: string, key: string): Promise<string> => {
+    const { data }: { data: Record<string, string> } = JSON.parse(await kubectl("get", "secret", secret, "-o", "json"));
+    return Buffer.from(data[key] ?? "", "base64").toString();
+  };
+  return {
+    name,
+    namespace,
+    kubectl,
+    helm: (...args) => command("helm", ["--namespace", namespace, ...args]),
+    apply: (manifest) =>
+      command("kubectl", ["--namespace", namespace, "apply", "-f", "-"], {
+        input: typeof manifest === "string" ? manifest : JSON.stringify(manifest),
+      }),
+    listPods,
+    getSecret,
+    async settle(withinMs = 600_000) {
+      const untilMs = performance.now() + withinMs;
+      for (;;) {
+        const { items }: { items: { spec: { replicas: number }; status: Record<string, number>; metadata: { generation: number } }[] } =
+          JSON.parse(await kubectl("get", "deployments", "-l", instance, "-o", "json"));
+        const pods = await listPods();
+        const areAll = items.every(({ spec: { replicas }, status, metadata }) =>
+          [status["replicas"], status["updatedReplicas"], status["availableReplicas"]].every(
+            (count) => (count ?? 0) === replicas && status["observedGeneration"] === metadata.generation,
+          ),
+        );
+        const notReady = pods.filter(
+          ({ metadata, status }) => metadata.deletionTimestamp || !status.containerStatuses?.every(({ ready }) => ready),
+        );
+        if (areAll && notReady.length === 0) return;
+        if (performance.now() > untilMs)
+          throw new Error(`not settled: ${notReady.map(({ metadata }) => metadata.name).join(", ") || "replicas are missing"}`);
+        await delay(500);
+      }
+    },
+    async query(service, statement) {
+      const [postgres] = await listPods("postgres");
+      const url = new URL(await getSecret(`${name}-${service}-database`, "url"));
+      url.hostname = postgres?.status.podIP ?? "";
+      const client = new Client({ connectionString: url.href });
+      client.on("error", () => {}); // it may be restarted
+      await client.connect();
+      try {
+        return (await client.query(statement)).rows;
+      } finally {
+        await client.end();
+      }
+    },
+  };
+}

@@ -1,0 +1,45 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { Pod, Release } from "./kubernetes.ts";
+
+/** What fills the memory of a process: its heap, at whose limit V8 ends it, or buffers, at the container's limit. */
+const fillers = {
+  heap: "globalThis.kept = []; setInterval(() => kept.push(Array.from({ length: 1e5 }, (_, n) => ({ n }))), 10)",
+  buffers: "globalThis.kept = []; setInterval(() => kept.push(Buffer.alloc(4e6, 1)), 10)",
+};
+
+/** How a container ended whose memory was filled, and how long it took until it was ready again. */
+export interface Restart {
+  readonly reason: string;
+  readonly exitCode: number;
+  readonly seconds: number;
+}
+
+/** Fills the memory of a pod's process by Node's inspector, which a signal opens, and waits until it is ready again. */
+export async function fillMemory(release: Release, service: string, what: keyof typeof fillers): Promise<Restart> {
+  const [pod] = await release.listPods(service);
+  if (pod === undefined) throw new Error(`there is no pod of ${service}`);
+  const before = restartsOf(pod);
+  const script = `
+    process.kill(1, "SIGUSR1");
+    setTimeout(async () => {
+      const [{ webSocketDebuggerUrl }] = await (await fetch("http://127.0.0.1:9229/json/list")).json();
+      const socket = new WebSocket(webSocketDebuggerUrl);
+      socket.onopen = () => socket.send(JSON.stringify({ id: 1, method: "Runtime.evaluate", params: { expression: ${JSON.stringify(fillers[what])} } }));
+      socket.onclose = () => process.exit();
+    }, 500);`;
+  const startedMs = performance.now();
+  await release.kubectl("exec", pod.metadata.name, "--", "node", "--eval", script).catch(() => {}); // it ends with the container
+  for (;;) {
+    const now = (await release.listPods(service)).find(({ metadata }) => metadata.name === pod.metadata.name);
+    const [container] = now?.status.containerStatuses ?? [];
+    const terminated = container?.lastState.terminated;
+    if (now && terminated && restartsOf(now) > before && container.ready)
+      return { reason: terminated.reason, exitCode: terminated.exitCode, seconds: (performance.now() - startedMs) / 1_000 };
+    if (performance.now() - startedMs > 120_000) throw new Error(`${pod.metadata.name} is not ready two minutes after its memory was full`);
+    await delay(200);
+  }
+}
+
+export function restartsOf({ status }: Pod): number {
+  return (status.containerStatuses ?? []).reduce((sum, { restartCount }) => sum + restartCount, 0);
+}
