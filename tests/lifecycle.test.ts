@@ -299,6 +299,14 @@ test("a gateway on its own opens the services that it is told to", async () => {
   });
 });
 
+test("a service that cannot make keys says which variables it needs instead", async () => {
+  const { code, errors } = await run("services/greeter/main.ts", { PARLEY_DATA_DIR: "/dev/null/parley", PARLEY_GREETER_KEY_FILE: "/key" });
+  expect(code).toBe(1);
+  expect(errors).toMatch(
+    /^PARLEY_DATA_DIR: \/dev\/null\/parley cannot be made \(.*\): set it to a folder that can be written, or set PARLEY_AUTH_JWKS_URL, PARLEY_AUTH_SERVICE_JWKS_URL\n$/,
+  );
+});
+
 test("a service that waits for its database stops when it is told to", async () => {
   const basePort = await findFreePorts(3);
   const child = spawn(process.execPath, [join(root, "services/catalog/main.ts")], {

@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
-import { existsSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { JWK } from "jose";
 import type { ConfigShape } from "../config.ts";
-import { StartError } from "../start-error.ts";
+import { makeFolderOfData, StartError } from "../start-error.ts";
 import { issuerOf } from "./authenticate.ts";
 import { createKey, publicKeys, readKey } from "./key.ts";
 
@@ -25,8 +25,9 @@ export async function ensureLocalKeys(
   const variables = ["PARLEY_AUTH_JWKS_URL", "PARLEY_AUTH_SERVICE_JWKS_URL", ...signers.map(({ keyVariable }) => keyVariable)];
   if (!checksTokens || variables.every((variable) => env[variable])) return {};
   const folder = keysFolder(dataDir);
-  mkdirSync(dataDir, { recursive: true }); // the user of Postgres passes through it
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const missing = variables.filter((variable) => !env[variable]).join(", ");
+  makeFolderOfData(dataDir, missing); // the user of Postgres passes through it
+  makeFolderOfData(folder, missing, { mode: 0o700 });
   const made: NodeJS.ProcessEnv = {};
   if (!env["PARLEY_AUTH_JWKS_URL"]) {
     await ensureKey(folder, users, users);

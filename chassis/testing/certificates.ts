@@ -1,8 +1,6 @@
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { generate } from "selfsigned";
-import { onTestFinished } from "vitest";
 
 /** A certificate authority of a test's own. */
 export interface TestAuthority {
@@ -40,14 +38,6 @@ export async function createTestAuthority(): Promise<TestAuthority> {
       replaceLink(data, join(folder, "..data"));
     },
   };
-}
-
-/** Returns a folder with a certificate of an authority; it goes with the test. */
-export async function issueTestCertificate(authority: TestAuthority, names: readonly string[]): Promise<string> {
-  const folder = mkdtempSync(join(tmpdir(), "parley-tls-"));
-  onTestFinished(() => rmSync(folder, { recursive: true }));
-  await authority.issue(folder, names);
-  return folder;
 }
 
 function replaceLink(target: string, link: string): void {

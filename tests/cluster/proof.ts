@@ -1,6 +1,12 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { signUserToken } from "@parley/chassis/auth/key.ts";
+import { openTransport } from "@parley/chassis/rpc/transport.ts";
+import { createTestAuthority } from "@parley/chassis/testing/certificates.ts";
+import { GreeterService } from "@parley/gen/parley/greeter/v1/greeter_pb.js";
 import { createRandom } from "../random.ts";
 import { type Shop, setStock } from "../suite.ts";
 import { checks } from "../torture/checks.ts";
@@ -8,7 +14,7 @@ import { takeSnapshot, waitForQuiet } from "../torture/snapshot.ts";
 import { openRelease, type Release } from "./kubernetes.ts";
 import { type Journal, type Load, startLoad } from "./load.ts";
 import { fillMemory, restartsOf } from "./memory.ts";
-import { type Cluster, components, tags } from "./setup.ts";
+import { type Cluster, components, releases, tags } from "./setup.ts";
 import { readUsage, type Usage, usageBetween } from "./usage.ts";
 
 const chart = join(import.meta.dirname, "../../k8s/parley");
@@ -29,6 +35,8 @@ export interface Step {
   readonly figures: string;
 }
 
+type Show = (what: string, isRight: boolean, figures: string) => void;
+
 export interface Report {
   readonly steps: readonly Step[];
   readonly usage: readonly Usage[];
@@ -36,16 +44,11 @@ export interface Report {
 
 /** Goes through a release's life on a cluster. A step that does not hold is in the report; one that cannot be done throws. */
 export async function proveRelease(cluster: Cluster, tell: (line: string) => void): Promise<Report> {
-  const release = openRelease("parley", cluster.namespace);
+  const release = openRelease(releases.plain, cluster.namespace);
   const steps: Step[] = [];
-  const show = (what: string, isRight: boolean, figures: string): void => {
+  const show: Show = (what, isRight, figures) => {
     steps.push({ what, isRight, figures });
     tell(`${isRight ? "ok" : "FAIL"}: ${what}: ${figures}`);
-  };
-  const secondsOf = async (work: () => Promise<unknown>): Promise<string> => {
-    const startedMs = performance.now();
-    await work();
-    return `${((performance.now() - startedMs) / 1_000).toFixed(0)} s`;
   };
   show("images are built and brought to the cluster", true, `${cluster.buildSeconds.toFixed(0)} s`);
 
@@ -164,11 +167,62 @@ export async function proveRelease(cluster: Cluster, tell: (line: string) => voi
     .split("\n")
     .filter((name) => name !== "" && !/^(configmap\/kube-root-ca.crt|serviceaccount\/default)$/.test(name));
   show("helm uninstall leaves the data volume alone", left.join() === "persistentvolumeclaim/data-parley-postgres-0", left.join(", "));
+  await proveTls(cluster, show);
+  await proveGreeter(release, show);
   return { steps, usage };
 }
 
+/** Services and gateway call each other over mutual TLS, and take no call without. */
+async function proveTls(cluster: Cluster, show: Show): Promise<void> {
+  const release = openRelease(releases.tls, cluster.namespace);
+  const authority = await createTestAuthority();
+  for (const name of components) {
+    const folder = mkdtempSync(join(tmpdir(), "parley-tls-"));
+    await authority.issue(folder, [`${release.name}-${name}`]);
+    const files = ["tls.crt", "tls.key", "ca.crt"].map((file) => `--from-file=${join(folder, file)}`);
+    await release.kubectl("create", "secret", "generic", `${release.name}-${name}-tls`, ...files);
+    rmSync(folder, { recursive: true });
+  }
+  const chosen = ["--set", "replicas=1,tls.enabled=true"];
+  await release.helm("install", release.name, chart, ...cluster.values, ...chosen);
+  await release.settle();
+  const tested = await secondsOf(() => release.helm("test", release.name));
+  const [greeter] = await release.listPods("greeter");
+  const transport = openTransport({
+    target: `ipv4:${greeter?.status.podIP}:50051`,
+    contracts: [GreeterService],
+    interceptors: [],
+    maxMessageBytes: 1024,
+  });
+  const refusal = await createClient(GreeterService, transport)
+    .hello({ name: "Eve" }, { timeoutMs: 3_000 })
+    .then(
+      () => "was answered",
+      (error: unknown) => `ended with ${Code[ConnectError.from(error).code]}`,
+    );
+  transport.close();
+  show("mutual TLS", refusal !== "was answered", `helm test took ${tested}; a call without a certificate ${refusal}`);
+  await release.helm("uninstall", release.name, "--wait");
+}
+
+/** The smallest manifest answers at its Service. */
+async function proveGreeter(release: Release, show: Show): Promise<void> {
+  const manifest = readFileSync(join(manifests, "greeter.yaml"), "utf8").replaceAll(/(image: parley\/\w+):\S+/g, `$1:${tags.first}`);
+  await release.apply(manifest);
+  await release.kubectl("rollout", "status", "deployment/greeter", "--timeout=120s");
+  const address = await release.kubectl("get", "service", "greeter", "-o", "jsonpath={.spec.clusterIP}");
+  const answer = await (await fetch(`http://${address}:5000/api/hello`)).text();
+  show("greeter.yaml: curl :5000/api/hello", answer.includes("Hello"), answer);
+}
+
+async function secondsOf(work: () => Promise<unknown>): Promise<string> {
+  const startedMs = performance.now();
+  await work();
+  return `${((performance.now() - startedMs) / 1_000).toFixed(0)} s`;
+}
+
 /** Calls spread over a service's replicas; a further one gets some when connections have reached their age. */
-async function proveSpread(release: Release, at: Shop, show: (what: string, isRight: boolean, figures: string) => void): Promise<void> {
+async function proveSpread(release: Release, at: Shop, show: Show): Promise<void> {
   const greet = (): Promise<Response> => fetch(new URL("/api/hello", at.gatewayUrl));
   const startedMs = Date.now();
   for (let call = 0; call < 300; call++) await (await greet()).text();
@@ -217,13 +271,7 @@ function shareOf(counts: ReadonlyMap<string, number>): string {
 }
 
 /** Reads may fail with a connection that is cut, once each; checkouts come to their end. */
-function showRough(
-  what: string,
-  { calls, repeated }: Journal,
-  more: string,
-  show: (what: string, isRight: boolean, figures: string) => void,
-  isRight = true,
-): void {
+function showRough(what: string, { calls, repeated }: Journal, more: string, show: Show, isRight = true): void {
   const failed = (kind: "read" | "checkout") => calls.filter((call) => call.what === kind && call.failure !== undefined);
   const reads = calls.filter((call) => call.what === "read");
   const causes = [...new Set(failed("read").map(({ failure = "" }) => failure.replace(/^[^:]*: /, "").slice(0, 60)))].slice(0, 4);

@@ -10,14 +10,22 @@ export const components = [...Object.keys(services), "gateway"];
 export const tags = { first: "cluster-test-1", second: "cluster-test-2" };
 export const postgresImage = "parley/postgres:cluster-test";
 
+interface Volume {
+  readonly name: string;
+  readonly folder: string;
+}
+
+/** The releases that are installed. */
+export const releases = { plain: "parley", tls: "parley-tls" };
+
 /** A cluster with the images, and a namespace of the test's own. */
 export interface Cluster {
   readonly namespace: string;
   /** The values with which the chart is installed. */
   readonly values: readonly string[];
   readonly buildSeconds: number;
-  /** A volume that was made by hand, on this machine, where the cluster makes none. */
-  readonly volume: { readonly name: string; readonly folder: string } | undefined;
+  /** Volumes that were made by hand, on this machine, where the cluster makes none. */
+  readonly volumes: readonly Volume[];
 }
 
 /** Returns what is missing to run the test; undefined: nothing. */
@@ -59,7 +67,9 @@ export async function openCluster(): Promise<Cluster> {
   const namespace = `parley-test-${Date.now().toString(36)}`;
   await command("kubectl", ["create", "namespace", namespace]);
   await command("kubectl", ["label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"]);
-  const volume = (await hasStorageClass()) ? undefined : await makeVolume(namespace);
+  const volumes = (await hasStorageClass())
+    ? []
+    : await Promise.all(Object.values(releases).map((release) => makeVolume(namespace, release)));
   // On a small machine, 30 pods do not get the CPU that they should have on a real one.
   const chosen = {
     "image.tag": tags.first,
@@ -73,14 +83,15 @@ export async function openCluster(): Promise<Cluster> {
     join(root, "k8s/parley/values-trial.yaml"),
     ...Object.entries(chosen).flatMap(([key, value]) => ["--set", `${key}=${value}`]),
   ];
-  return { namespace, values, buildSeconds, volume };
+  return { namespace, values, buildSeconds, volumes };
 }
 
-export async function closeCluster({ namespace, volume }: Cluster): Promise<void> {
+export async function closeCluster({ namespace, volumes }: Cluster): Promise<void> {
   await command("kubectl", ["delete", "namespace", namespace, "--timeout=180s"]);
-  if (volume === undefined) return;
-  await command("kubectl", ["delete", "persistentvolume", volume.name, "--timeout=60s"]);
-  rmSync(volume.folder, { recursive: true, force: true });
+  for (const { name, folder } of volumes) {
+    await command("kubectl", ["delete", "persistentvolume", name, "--timeout=60s"]);
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 /** The first one's images, with a further migration of orders. */
@@ -115,7 +126,8 @@ async function hasStorageClass(): Promise<boolean> {
   );
 }
 
-async function makeVolume(name: string): Promise<{ name: string; folder: string }> {
+async function makeVolume(namespace: string, release: string): Promise<Volume> {
+  const name = `${namespace}-${release}`;
   const folder = mkdtempSync(join("/var/tmp", "parley-volume-"));
   chmodSync(folder, 0o777); // the pod's user makes its own folder there
   const volume = {
@@ -126,7 +138,7 @@ async function makeVolume(name: string): Promise<{ name: string; folder: string 
       capacity: { storage: "8Gi" },
       accessModes: ["ReadWriteOnce"],
       persistentVolumeReclaimPolicy: "Retain",
-      claimRef: { namespace: name, name: "data-parley-postgres-0" },
+      claimRef: { namespace, name: `data-${release}-postgres-0` },
       hostPath: { path: folder },
     },
   };
