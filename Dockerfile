@@ -16,7 +16,7 @@ WORKDIR /app
 COPY --from=manifests /app .
 RUN --mount=type=cache,target=/root/.npm \
   npm ci --omit=dev --ignore-scripts --workspace="@parley/${SERVICE:?is not set: --build-arg SERVICE=orders}" && \
-  find node_modules -type f \( -name '*.map' -o -name '*.ts' -o -name '*.cts' -o -name '*.mts' -o -name '*.md' \) -delete
+  find node_modules -type f \( -name '*.map' -o -name '*.ts' -o -name '*.cts' -o -name '*.mts' -o -name '*.md' \) ! -iname 'licen*' -delete
 
 # Its code, at the paths that it has in the repository: Node strips no types under node_modules,
 # which links to these folders.

@@ -1,18 +1,6 @@
-import { mkdirSync } from "node:fs";
-
 /** Why a process cannot start, where its code is not at fault: the message is for whoever started it. */
 export class StartError extends Error {
   override name = "StartError";
-}
-
-/** Makes a folder in PARLEY_DATA_DIR. Throws StartError where that cannot be, with what else would do. */
-export function makeFolderOfData(path: string, otherwise: string, options: { mode?: number } = {}): void {
-  try {
-    mkdirSync(path, { recursive: true, ...options });
-  } catch (error) {
-    const why = error instanceof Error ? error.message : error;
-    throw new StartError(`PARLEY_DATA_DIR: ${path} cannot be made (${why}): set it to a folder that can be written, or set ${otherwise}`);
-  }
 }
 
 /** Ends a process that cannot start: tells whoever started it why, or throws what they cannot help. */

@@ -31,9 +31,8 @@ try {
     const flags = Object.entries(args).flatMap(([key, value]) => ["--build-arg", `${key}=${value}`]);
     docker(["build", "--tag", images[index] ?? "", ...flags, ...positionals, "."], "inherit");
   }
-  const baseBytes = sizeOf(values.base);
-  const rows = images.map((image) => [image, megabytes(sizeOf(image)), megabytes(sizeOf(image) - baseBytes)]);
-  const table = [["image", "MB", `MB without ${values.base}`], ...rows];
+  const rows = images.map((image) => [image, ...sizesOf(image)]);
+  const table = [["image", "MB", "MB of its own"], ...rows];
   const widths = [0, 1, 2].map((column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
   for (const [image = "", ...sizes] of table)
     process.stdout.write(
@@ -43,12 +42,16 @@ try {
   exitOnStartError(error);
 }
 
-function sizeOf(image: string): number {
-  return Number(docker(["image", "inspect", "--format", "{{.Size}}", image], "pipe"));
-}
-
-function megabytes(bytes: number): string {
-  return (bytes / 1e6).toFixed(1);
+/** Returns an image's size, and that of what the Dockerfile puts on its base, in megabytes. */
+function sizesOf(image: string): [string, string] {
+  const history = docker(["image", "history", "--human=false", "--no-trunc", "--format", "{{.Size}} {{.CreatedBy}}", image], "pipe") ?? "";
+  const layers = history.trim().split("\n"); // the newest first
+  const own = layers.slice(
+    0,
+    layers.findIndex((layer) => layer.includes("ARG SERVICE")),
+  );
+  const sum = (some: readonly string[]): string => (some.reduce((bytes, layer) => bytes + Number.parseInt(layer, 10), 0) / 1e6).toFixed(1);
+  return [sum(layers), sum(own)];
 }
 
 /** Throws StartError where docker says that something went wrong; it says what. */

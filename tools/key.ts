@@ -1,7 +1,6 @@
 // Makes keys of tokens, as private JWKs, and prints the sets by which they are checked:
 //   npm run -s key -- --service orders > orders.json
 //   npm run -s key -- --public orders.json payments.json > services.json
-import { createHash } from "node:crypto";
 import { issuerOf } from "@parley/chassis/auth/authenticate.ts";
 import { createKey, publicKeys, readKey } from "@parley/chassis/auth/key.ts";
 import { exitOnStartError, StartError } from "@parley/chassis/start-error.ts";
@@ -16,21 +15,9 @@ try {
   const chosen = [values.service, values.users, values.public].filter((value) => value !== undefined);
   if (chosen.length !== 1 || (values.public === true) !== positionals.length > 0) throw new StartError(`usage: ${usage}`);
   if (values.public) print(publicKeys(positionals.map(readKey)));
-  else print(await createNewKey(values.service === undefined ? "users" : issuerOf((await findService(values.service)).name)));
+  else print(await createKey(values.service === undefined ? "users" : issuerOf((await findService(values.service)).name)));
 } catch (error) {
   exitOnStartError(error);
-}
-
-/** A service's key is told from its last one by what follows the dot: both may be good while they change. */
-async function createNewKey(name: string): Promise<unknown> {
-  const key = await createKey(name);
-  return {
-    ...key,
-    kid: `${name}.${createHash("sha256")
-      .update(key.x ?? "")
-      .digest("hex")
-      .slice(0, 8)}`,
-  };
 }
 
 function print(value: unknown): void {

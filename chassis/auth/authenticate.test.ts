@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -11,7 +11,7 @@ import { Registry } from "prom-client";
 import { expect, onTestFinished, test } from "vitest";
 import { authConfig, createAuthenticate } from "../auth/authenticate.ts";
 import { customerIdOf, identityKey } from "../auth/caller.ts";
-import { createKey, publicKeys } from "../auth/key.ts";
+import { createKey, publicKeys, readKey } from "../auth/key.ts";
 import { ensureLocalKeys } from "../auth/local-keys.ts";
 import { createServiceToken } from "../auth/service-token.ts";
 import { readConfig } from "../config.ts";
@@ -160,9 +160,10 @@ test("a service's key signs for itself alone", async () => {
   const token = await (await createServiceToken("test", env["PARLEY_OTHER_KEY_FILE"] ?? "", "parley"))();
   expect(await failureOf(authenticate(`Bearer ${token}`))).toMatchObject({ code: Code.Unauthenticated });
   // Under its own key's name, for another service.
-  const key = await importJWK(JSON.parse(readFileSync(env["PARLEY_OTHER_KEY_FILE"] ?? "", "utf8")), "EdDSA");
+  const jwk = readKey(env["PARLEY_OTHER_KEY_FILE"] ?? "");
+  const key = await importJWK(jwk, "EdDSA");
   const claims = { iss: "service:test", sub: "service:test", aud: "parley", exp: Math.floor(Date.now() / 1000) + 60 };
-  const disguised = await new SignJWT(claims).setProtectedHeader({ alg: "EdDSA", kid: "service:other" }).sign(key);
+  const disguised = await new SignJWT(claims).setProtectedHeader({ alg: "EdDSA", kid: jwk.kid ?? "" }).sign(key);
   const fresh = createAuthenticate(readConfig(authConfig, env));
   expect(await failureOf(fresh(`Bearer ${disguised}`))).toMatchObject({ code: Code.Unauthenticated });
   const own = await (await createServiceToken("other", env["PARLEY_OTHER_KEY_FILE"] ?? "", "parley"))();
@@ -172,7 +173,7 @@ test("a service's key signs for itself alone", async () => {
 test("a service may change its key: its tokens are taken as long as the set has the key that signed them", async () => {
   const folder = mkdtempSync(join(tmpdir(), "parley-keys-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
-  const keys = await Promise.all(["service:test", "service:test.2027"].map(createKey));
+  const keys = await Promise.all(["service:test", "service:test"].map(createKey));
   const headers = await Promise.all(
     keys.map(async (key, index) => {
       const file = join(folder, `${index}.json`);

@@ -41,7 +41,7 @@ export function issuerOf(serviceName: string): string {
   return `service:${serviceName}`;
 }
 
-/** Whether a key is good for an issuer's tokens: its id is `service:orders` or, where keys change, `service:orders.` and anything. */
+/** Whether a key is good for an issuer's tokens: its id is `service:orders`, or `service:orders.` and what tells its keys apart. */
 function isKeyOf(issuer: string, kid: string | undefined): boolean {
   return kid === issuer || kid?.startsWith(`${issuer}.`) === true;
 }

@@ -1,12 +1,16 @@
 import { createPublicKey } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from "jose";
+import { calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from "jose";
 import { StartError } from "../start-error.ts";
 
-/** Creates a private key of Ed25519 as a JWK (RFC 7517, RFC 8037). Tokens say by its `kid` that they are signed with it. */
-export async function createKey(kid: string): Promise<JWK> {
+/**
+ * Creates a private key of Ed25519 as a JWK (RFC 7517, RFC 8037). Its `kid` is the owner's name with the key's thumbprint
+ * (RFC 7638), which tells it from the owner's other ones: two are good while they change.
+ */
+export async function createKey(owner: string): Promise<JWK> {
   const { privateKey } = await generateKeyPair("EdDSA", { extractable: true });
-  return { ...(await exportJWK(privateKey)), alg: "EdDSA", kid };
+  const jwk = await exportJWK(privateKey);
+  return { ...jwk, alg: "EdDSA", kid: `${owner}.${await calculateJwkThumbprint(jwk)}` };
 }
 
 /** Reads a private key from a file. Throws StartError where it holds none. */

@@ -4,7 +4,8 @@ import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { JWK } from "jose";
 import type { ConfigShape } from "../config.ts";
-import { makeFolderOfData, StartError } from "../start-error.ts";
+import { makeDataFolder } from "../data-dir.ts";
+import { StartError } from "../start-error.ts";
 import { issuerOf } from "./authenticate.ts";
 import { createKey, publicKeys, readKey } from "./key.ts";
 
@@ -26,8 +27,8 @@ export async function ensureLocalKeys(
   if (!checksTokens || variables.every((variable) => env[variable])) return {};
   const folder = keysFolder(dataDir);
   const missing = variables.filter((variable) => !env[variable]).join(", ");
-  makeFolderOfData(dataDir, missing); // the user of Postgres passes through it
-  makeFolderOfData(folder, missing, { mode: 0o700 });
+  makeDataFolder(dataDir, missing); // the user of Postgres passes through it
+  makeDataFolder(folder, missing, { mode: 0o700 });
   const made: NodeJS.ProcessEnv = {};
   if (!env["PARLEY_AUTH_JWKS_URL"]) {
     await ensureKey(folder, users, users);

@@ -23,6 +23,11 @@ const lostClasses: ReadonlySet<string | undefined> = new Set(["08", "57", "53"])
 const idleTooLong = "25P03";
 /** query_canceled: by the statement timeout, which says nothing of the connection. */
 const queryCanceled = "57014";
+/** Codes of the operating system, and of its resolver, where a server does not answer, or its name is not known right now. */
+const unreachable = new Set([
+  ...["ECONNREFUSED", "ECONNRESET", "EHOSTUNREACH", "ENETUNREACH", "ENOENT", "EPIPE", "ETIMEDOUT"],
+  ...["EAI_AGAIN", "ENOTFOUND"],
+]);
 /** What a statement's end may be late, in milliseconds. */
 const graceMs = 1_000;
 /** The type int8, which pg reads as text. */
@@ -166,7 +171,7 @@ export function isDatabaseLost(error: unknown): boolean {
   const code = "code" in error ? error.code : undefined;
   // pg's own errors have no code.
   return (
-    ["ECONNREFUSED", "ECONNRESET", "ENOENT", "ENOTFOUND", "EPIPE", "ETIMEDOUT"].includes(String(code)) ||
+    unreachable.has(String(code)) ||
     /^(Connection terminated|Query read timeout|timeout exceeded when trying to connect|Client has encountered a connection error)/.test(
       error.message,
     )

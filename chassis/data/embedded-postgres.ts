@@ -9,7 +9,8 @@ import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { Client } from "pg";
 import type { Logger } from "pino";
-import { makeFolderOfData, StartError } from "../start-error.ts";
+import { makeDataFolder } from "../data-dir.ts";
+import { StartError } from "../start-error.ts";
 import { ensureDatabase } from "./ensure-database.ts";
 
 /** How long a server that a killed process left behind has to end: it was told to when its parent died. */
@@ -68,7 +69,7 @@ export async function startEmbeddedPostgres({
 }): Promise<EmbeddedPostgres> {
   const user = serverUser();
   const binaries = binariesFor(user);
-  makeFolderOfData(dataDir, "PARLEY_<SERVICE>_DATABASE_URL");
+  makeDataFolder(dataDir, "PARLEY_<SERVICE>_DATABASE_URL");
   const { directory, socketDir } = placesOf(dataDir, user);
   for (const folder of [directory, socketDir]) makeFolder(folder, user);
   const data = join(directory, "data");

@@ -98,10 +98,30 @@ test("a database that is not there yet is waited for", async () => {
   const { log, logs } = createTestLog();
   const url = options.url.replace(/@[^/]*\//, `@127.0.0.1:${port}/`);
   const migrated = migrate({ ...options, url }, await loadMigrations(writeMigrations({ "0001_create_list.ts": create })), log);
-  await eventually(() => expect(logs).toContainEqual(expect.objectContaining({ msg: "the database cannot be reached; trying again" })));
+  await eventually(() =>
+    expect(logs).toContainEqual(
+      expect.objectContaining({ msg: expect.stringMatching(/^the database cannot be reached \(.*\); trying again$/) }),
+    ),
+  );
   await openPostgresProxy(options.url, port);
   await migrated;
   expect(await listOf(options)).toEqual([]);
+});
+
+test("a database that is not made yet is waited for", async () => {
+  const options = await createTestDatabase();
+  const later = { ...options, url: `${options.url}_later` };
+  const name = sql.id(new URL(later.url).pathname.slice(1));
+  const { log, logs } = createTestLog();
+  const migrated = migrate(later, await loadMigrations(writeMigrations({ "0001_create_list.ts": create })), log);
+  const told = expect.stringMatching(/^the database cannot be reached \(database ".*_later" does not exist\); trying again$/);
+  await eventually(() => expect(logs).toContainEqual(expect.objectContaining({ msg: told })));
+  const database = openDatabase(options);
+  onTestFinished(() => database.close());
+  await sql`CREATE DATABASE ${name}`.execute(database.db);
+  onTestFinished(async () => void (await sql`DROP DATABASE ${name} WITH (FORCE)`.execute(database.db)));
+  await migrated;
+  expect(await listOf(later)).toEqual([]);
 });
 
 test("a replica that waits for another's long migration waits as long as it takes", async () => {

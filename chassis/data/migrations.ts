@@ -2,6 +2,7 @@ import { readdirSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { type Kysely, sql } from "kysely";
+import { DatabaseError } from "pg";
 import type { Logger } from "pino";
 import { StartError } from "../start-error.ts";
 import { type Database, type DatabaseOptions, isDatabaseLost, isGivenUp, openDatabase } from "./database.ts";
@@ -46,7 +47,7 @@ export async function loadMigrations(folder: URL): Promise<NumberedMigration[]> 
 
 /**
  * Brings a database to the schema of the code, one migration after the other, and waits for a
- * database that cannot be reached. Of several replicas that start at once, one does each step.
+ * database that cannot be reached, or was not made yet. Of several replicas that start at once, one does each step.
  *
  * Returns the number of the last one that the database has had. One that is ahead of the code is
  * left as it is. Throws StartError where it says that it needs newer code, where it had another
@@ -60,14 +61,20 @@ export async function migrate(options: DatabaseOptions, migrations: readonly Num
         const done = await step(database, migrations, log);
         if (done >= migrations.length) return done;
       } catch (error) {
-        if (!isDatabaseLost(error)) throw error;
-        log.warn({ err: error }, "the database cannot be reached; trying again");
+        if (!isDatabaseLost(error) && !isMissing(error)) throw error;
+        const why = error instanceof Error ? error.message : error;
+        log.warn({ err: error }, `the database cannot be reached (${why}); trying again`);
         await delay(retryMs);
       }
     }
   } finally {
     await database.close();
   }
+}
+
+/** Whether an error means that the role or the database is not there, yet: invalid_password, invalid_catalog_name (PostgreSQL, appendix A). */
+function isMissing(error: unknown): boolean {
+  return error instanceof DatabaseError && (error.code === "28P01" || error.code === "3D000");
 }
 
 /** Two branches may have used the same number. */
