@@ -94,7 +94,26 @@ describe("the rendered chart", () => {
 
 describe.skipIf(!has("helm"))("the chart, by helm", () => {
   const template = (...args: string[]): string =>
-    execFileSync("helm", ["template", "parley", chart, "--kube-version", "1.30.0", ...args], { encoding: "utf8", stdio: "pipe" });
+    execFileSync("helm", ["template", "parley", chart, "--kube-version", "1.30.0", ...usersKeys, ...args], {
+      encoding: "utf8",
+      stdio: "pipe",
+    });
+  const usersKeys = ["--set", "auth.usersJwksUrl=https://id.example/jwks"];
+  /** All that is off by default. */
+  const everything = [
+    [
+      "autoscaling.enabled=true",
+      "tls.enabled=true",
+      "database.caSecret=postgres-ca",
+      "gateway.tlsSecret=shop-tls",
+      "gateway.ingress.enabled=true",
+    ],
+    ["gateway.ingress.tlsSecret=shop-tls", "gateway.ingress.className=nginx", "priorityClassName=high", "podAnnotations.team=shop"],
+    [
+      "services.notifications.secretEnv.PARLEY_NOTIFICATIONS_SMTP_URL.secret=smtp",
+      "services.notifications.secretEnv.PARLEY_NOTIFICATIONS_SMTP_URL.key=url",
+    ],
+  ].flatMap((values) => ["--set", values.join(",")]);
   const trial = ["-f", join(chart, "values-trial.yaml")];
 
   test.each([
@@ -102,10 +121,26 @@ describe.skipIf(!has("helm"))("the chart, by helm", () => {
     [["drain.callSeconds=5"], /additional properties 'callSeconds' not allowed/],
     [["image.pullPolicy=Sometimes"], /must be one of 'Always', 'IfNotPresent', 'Never'/],
     [["services.ordrs.replicas=2"], /services.ordrs: there is no such service; there are carts, catalog/],
-    [["env.PARLEY_LOG_LEVL=warn"], /env: there is no variable PARLEY_LOG_LEVL; npm run config lists them/],
+    [["env.PARLEY_LOG_LEVL=warn"], /env: there is no variable PARLEY_LOG_LEVL, or the chart sets it itself/],
+    [["env.PARLEY_DRAIN_TIMEOUT=30s"], /env: there is no variable PARLEY_DRAIN_TIMEOUT, or the chart sets it itself/],
+    [["auth.usersJwksUrl="], /auth.usersJwksUrl: set it to the keys of your identity provider/],
+    [
+      ["postgres.enabled=true,services.orders.database.secret=x"],
+      /services.orders.database: with postgres.enabled the chart makes its Secret/,
+    ],
     [["services.orders.env.PARLEY_GATEWAY_PORT=1"], /services.orders: it reads no variable PARLEY_GATEWAY_PORT/],
   ])("refuses %j", (values, message) => {
     expect(() => template(...values.flatMap((value) => ["--set", value]))).toThrow(message);
+  });
+
+  test("a number stays as it is written", () => {
+    expect(template("--set", "env.PARLEY_MAX_MESSAGE_BYTES=8388608")).toContain('{ name: PARLEY_MAX_MESSAGE_BYTES, value: "8388608" }');
+  });
+
+  test("a service may be left out of what all have", () => {
+    const scaled = parse(template("--set", "autoscaling.enabled=true,services.orders.autoscaling.enabled=false"));
+    const names = scaled.filter(({ kind }) => kind === "HorizontalPodAutoscaler").map(({ metadata }) => metadata.name);
+    expect([names.includes("parley-catalog"), names.includes("parley-orders")]).toEqual([true, false]);
   });
 
   test("a service may differ from the others", () => {
@@ -151,18 +186,47 @@ describe.skipIf(!has("helm"))("the chart, by helm", () => {
   });
 
   test("helm lint has nothing to say", () => {
-    expect(execFileSync("helm", ["lint", "--strict", chart], { encoding: "utf8" })).toContain("0 chart(s) failed");
+    expect(execFileSync("helm", ["lint", "--strict", chart, ...usersKeys], { encoding: "utf8" })).toContain("0 chart(s) failed");
   });
 
-  test.skipIf(!has("kube-score"))("kube-score finds nothing but what is explained", () => {
-    const { stdout } = spawnSync("kube-score", ["score", "--output-format", "ci", "-"], { input: template(...trial), encoding: "utf8" });
+  test.skipIf(!has("kube-score")).each([
+    ["for trials", trial],
+    ["with everything", everything],
+  ])("kube-score finds nothing but what is explained, %s", (_, values) => {
+    const { stdout } = spawnSync("kube-score", ["score", "--output-format", "ci", "-"], { input: template(...values), encoding: "utf8" });
     expect(stdout.split("\n").filter((line) => /^\[(WARNING|CRITICAL)\]/.test(line))).toEqual([]);
   });
 
   const schemas = process.env["KUBECONFORM_SCHEMAS"];
-  test.skipIf(!has("kubeconform") || schemas === undefined)("kubeconform knows every field", () => {
-    const input = [template(...trial), readFileSync(join(root, "k8s/manifests/greeter.yaml"), "utf8")].join("\n---\n");
-    const { status, stdout } = spawnSync("kubeconform", ["-strict", "-schema-location", schemas ?? "", "-"], { input, encoding: "utf8" });
+  test.skipIf(!has("kubeconform") || schemas === undefined).each([
+    ["for trials", trial],
+    ["with everything", everything],
+  ])("kubeconform knows every field, %s", (_, values) => {
+    const { status, stdout } = spawnSync("kubeconform", ["-strict", "-schema-location", schemas ?? "", "-"], {
+      input: template(...values),
+      encoding: "utf8",
+    });
     expect({ status, stdout }).toEqual({ status: 0, stdout: "" });
   });
+});
+
+test("the version is one, wherever it is written", () => {
+  const versionIn = (file: string, pattern: RegExp): (string | undefined)[] =>
+    [...readFileSync(join(root, file), "utf8").matchAll(pattern)].map(([, version]) => version);
+  const { version }: { version: string } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  const written = [
+    ...versionIn("k8s/parley/Chart.yaml", /^(?:v|appV)ersion: (\S+)$/gm),
+    ...versionIn("k8s/manifests/greeter.yaml", /image: parley\/\w+:(\S+)/g),
+    ...versionIn("compose.yaml", /PARLEY_TAG:-([^}]*)/g),
+  ];
+  expect(written.length).toBeGreaterThan(10);
+  expect(new Set(written)).toEqual(new Set([version]));
+});
+
+const hasCompose = spawnSync("docker", ["compose", "version"]).status === 0;
+test.skipIf(!hasCompose)("docker compose takes compose.yaml", () => {
+  const { status, stderr } = spawnSync("docker", ["compose", "--file", join(root, "compose.yaml"), "config", "--quiet"], {
+    encoding: "utf8",
+  });
+  expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
 });

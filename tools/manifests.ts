@@ -11,6 +11,9 @@ const root = join(import.meta.dirname, "..");
 const chart = join(root, "k8s/parley");
 const file = join(root, "k8s/manifests/parley.yaml");
 
+/** Of the ConfigMap, into which whoever uses kubectl alone puts the keys of users. */
+const usersKeys = "file:///etc/parley/keys/users.json";
+
 try {
   const made = render();
   const isCheck = process.argv.includes("--check");
@@ -37,7 +40,7 @@ function header(): string {
 /** Undefined: there is no helm. */
 function render(): string | undefined {
   try {
-    const args = ["template", "parley", chart, "--kube-version", "1.30.0", "--skip-tests"];
+    const args = ["template", "parley", chart, "--kube-version", "1.30.0", "--skip-tests", "--set", `auth.usersJwksUrl=${usersKeys}`];
     return header() + execFileSync("helm", args, { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;

@@ -1,24 +1,39 @@
-{{/* What the services are: services.json. Fails where values.yaml speaks of services or variables that there are not. */}}
+{{/* What the services are: services.json. Fails where values.yaml speaks of what there is not, or leaves out what there must be. */}}
 {{- define "parley.facts" -}}
 {{- $facts := .Files.Get "services.json" | fromJson -}}
-{{- range $name, $_ := .Values.services -}}
+{{- $all := $facts.variables -}}
+{{- range $_, $fact := $facts.services -}}{{- $all = concat $all $fact.variables -}}{{- end -}}
+{{- range $variable, $_ := .Values.env -}}
+  {{- if not (has $variable $all) -}}{{- fail (printf "env: there is no variable %s, or the chart sets it itself; npm run config lists them" $variable) -}}{{- end -}}
+{{- end -}}
+{{- range $name, $own := .Values.services -}}
   {{- if not (hasKey $facts.services $name) -}}
     {{- fail (printf "services.%s: there is no such service; there are %s" $name (keys $facts.services | sortAlpha | join ", ")) -}}
   {{- end -}}
-{{- end -}}
-{{- range $variable, $_ := .Values.env -}}
-  {{- $isRead := has $variable $facts.variables -}}
-  {{- range $_, $fact := $facts.services -}}{{- $isRead = or $isRead (has $variable $fact.variables) -}}{{- end -}}
-  {{- if not $isRead -}}{{- fail (printf "env: there is no variable %s; npm run config lists them" $variable) -}}{{- end -}}
-{{- end -}}
-{{- range $name, $own := .Values.services -}}
   {{- range $variable, $_ := merge (dict) ($own.env | default dict) ($own.secretEnv | default dict) -}}
     {{- if not (or (has $variable $facts.variables) (has $variable (index $facts.services $name).variables)) -}}
-      {{- fail (printf "services.%s: it reads no variable %s; npm run config lists them" $name $variable) -}}
+      {{- fail (printf "services.%s: it reads no variable %s, or the chart sets it itself; npm run config lists them" $name $variable) -}}
     {{- end -}}
   {{- end -}}
+  {{- if and $own.database $.Values.postgres.enabled -}}
+    {{- fail (printf "services.%s.database: with postgres.enabled the chart makes its Secret" $name) -}}
+  {{- end -}}
+{{- end -}}
+{{- if not (or .Values.auth.create .Values.auth.usersJwksUrl) -}}
+  {{- fail (printf "auth.usersJwksUrl: set it to the keys of your identity provider, or to file:///etc/parley/keys/users.json, where the ConfigMap %s-keys has them" .Release.Name) -}}
 {{- end -}}
 {{- $facts | toJson -}}
+{{- end -}}
+
+{{/* What an operator has chosen for one service, as YAML: its own settings over those of all. */}}
+{{- define "parley.settings" -}}
+{{- $all := pick .root.Values "replicas" "autoscaling" "resources" "env" "database" "egress" -}}
+{{- mergeOverwrite (deepCopy $all) (index .root.Values.services .name | default dict) | toYaml -}}
+{{- end -}}
+
+{{/* A value as text; helm reads whole numbers as floating ones. */}}
+{{- define "parley.text" -}}
+{{- if kindIs "float64" . -}}{{ int64 . }}{{- else -}}{{ . }}{{- end -}}
 {{- end -}}
 
 {{- define "parley.name" -}}
@@ -31,9 +46,14 @@ app.kubernetes.io/name: {{ .name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- end -}}
 
-{{- define "parley.labels" -}}
+{{/* Of pods: nothing that changes with the chart's version, or all would be rolled for it. */}}
+{{- define "parley.podLabels" -}}
 {{ include "parley.selector" . }}
 app.kubernetes.io/part-of: parley
+{{- end -}}
+
+{{- define "parley.labels" -}}
+{{ include "parley.podLabels" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
@@ -63,17 +83,16 @@ capabilities: { drop: [ALL] }
 seccompProfile: { type: RuntimeDefault }
 {{- end -}}
 
-{{/* The Secret and key of a service's database URL, as JSON. */}}
+{{/* The Secret of a service's database, and the key of the URL in it. */}}
 {{- define "parley.database" -}}
-{{- $own := (index .root.Values.services .name | default dict).database | default dict -}}
-{{- dict "secret" ($own.secret | default (printf "%s-database" (include "parley.name" .))) "key" ($own.key | default .root.Values.database.key) | toJson -}}
+{{- $database := (include "parley.settings" . | fromYaml).database -}}
+{{- dict "secret" ($database.secret | default (printf "%s-database" (include "parley.name" .))) "key" $database.key "caSecret" $database.caSecret | toJson -}}
 {{- end -}}
 
 {{/* The most pods that a service has, those aside that come and go while it is rolled out. */}}
 {{- define "parley.mostReplicas" -}}
-{{- $own := index .root.Values.services .name | default dict -}}
-{{- $autoscaling := merge (dict) ($own.autoscaling | default dict) .root.Values.autoscaling -}}
-{{- ternary $autoscaling.maxReplicas ($own.replicas | default .root.Values.replicas) $autoscaling.enabled -}}
+{{- $settings := include "parley.settings" . | fromYaml -}}
+{{- ternary $settings.autoscaling.maxReplicas $settings.replicas $settings.autoscaling.enabled -}}
 {{- end -}}
 
 {{/*
