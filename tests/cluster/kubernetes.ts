@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
-import { Client } from "pg";
+import { variableOf } from "@parley/chassis/config.ts";
 
 const run = promisify(execFile);
 
@@ -31,11 +31,22 @@ export interface Release {
   /** Its services' pods, or one service's. */
   listPods(service?: string): Promise<Pod[]>;
   getSecret(name: string, key: string): Promise<string>;
+  /** Runs a script in a pod of a Deployment, and returns what it prints. */
+  exec(deployment: string, script: string): Promise<string>;
   /** Resolves when every pod is ready, each Deployment has as many as it should, and none is ending. Throws after the time, in milliseconds. */
   settle(withinMs?: number): Promise<void>;
   /** Runs a statement in a service's database. */
   query<Row>(service: string, statement: string): Promise<Row[]>;
 }
+
+/** Runs in a service's pod, for its database is reached from there, whatever the cluster's network is. */
+const queryScript = `
+  const { Client } = require("node:module").createRequire("/app/chassis/package.json")("pg");
+  const [variable, statement] = process.argv.slice(1);
+  const client = new Client({ connectionString: process.env[variable] });
+  client.connect().then(() => client.query(statement)).then(({ rows }) => {
+    process.stdout.write(JSON.stringify(rows), () => process.exit());
+  }, (error) => { console.error(error.message); process.exit(1); });`;
 
 /** Runs a command of the PATH to its end. Throws what it said where it fails. */
 export async function command(
@@ -71,6 +82,7 @@ export function openRelease(name: string, namespace: string): Release {
       }),
     listPods,
     getSecret,
+    exec: (deployment, script) => kubectl("exec", `deployment/${deployment}`, "--", "node", "--eval", script),
     async settle(withinMs = 600_000) {
       const untilMs = performance.now() + withinMs;
       for (;;) {
@@ -92,17 +104,8 @@ export function openRelease(name: string, namespace: string): Release {
       }
     },
     async query(service, statement) {
-      const [postgres] = await listPods("postgres");
-      const url = new URL(await getSecret(`${name}-${service}-database`, "url"));
-      url.hostname = postgres?.status.podIP ?? "";
-      const client = new Client({ connectionString: url.href });
-      client.on("error", () => {}); // it may be restarted
-      await client.connect();
-      try {
-        return (await client.query(statement)).rows;
-      } finally {
-        await client.end();
-      }
+      const variable = variableOf(service, "DATABASE_URL");
+      return JSON.parse(await kubectl("exec", `deployment/${name}-${service}`, "--", "node", "--eval", queryScript, variable, statement));
     },
   };
 }

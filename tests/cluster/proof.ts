@@ -1,30 +1,24 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
-import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { signUserToken } from "@parley/chassis/auth/key.ts";
-import { openTransport } from "@parley/chassis/rpc/transport.ts";
 import { createTestAuthority } from "@parley/chassis/testing/certificates.ts";
-import { GreeterService } from "@parley/gen/parley/greeter/v1/greeter_pb.js";
-import { createRandom } from "../random.ts";
 import { type Shop, setStock } from "../suite.ts";
 import { checks } from "../torture/checks.ts";
 import { takeSnapshot, waitForQuiet } from "../torture/snapshot.ts";
+import { proveKills, proveMemory, provePostgres } from "./faults.ts";
 import { openRelease, type Release } from "./kubernetes.ts";
-import { type Journal, type Load, startLoad } from "./load.ts";
-import { fillMemory, restartsOf } from "./memory.ts";
-import { type Cluster, components, releases, tags } from "./setup.ts";
-import { readUsage, type Usage, usageBetween } from "./usage.ts";
+import { type Journal, type Load, type LoadOptions, startLoad } from "./load.ts";
+import { proveOperations } from "./operations.ts";
+import { type Cluster, chart, components, releases, tags } from "./setup.ts";
+import { eventually, secondsOf } from "./time.ts";
+import type { Usage } from "./usage.ts";
 
-const chart = join(import.meta.dirname, "../../k8s/parley");
 const manifests = join(import.meta.dirname, "../../k8s/manifests");
 const putIn = Object.fromEntries(
   ["marble-run", "chess-set", "desk-lamp", "camp-stove", "chili-oil", "bird-feeder"].map((id) => [id, 100_000]),
 );
-const load = { readsPerSecond: 20, checkoutsPerSecond: 2, productIds: Object.keys(putIn) };
-/** How long pods are deleted without grace, and how often, in milliseconds. */
-const killing = { forMs: 60_000, everyMs: 5_000 };
+export const rates = { readsPerSecond: 20, checkoutsPerSecond: 2 };
 /** How long everything may take to come to its end when all is well again. */
 const patienceMs = 120_000;
 
@@ -35,222 +29,96 @@ export interface Step {
   readonly figures: string;
 }
 
-type Show = (what: string, isRight: boolean, figures: string) => void;
-
 export interface Report {
   readonly steps: readonly Step[];
   readonly usage: readonly Usage[];
+}
+
+/** What the parts of the proof work on. */
+export interface Proof {
+  readonly cluster: Cluster;
+  readonly release: Release;
+  readonly at: Shop;
+  show(what: string, figures: string, isRight?: boolean): void;
+  begin(options?: Partial<LoadOptions>): Load;
 }
 
 /** Goes through a release's life on a cluster. A step that does not hold is in the report; one that cannot be done throws. */
 export async function proveRelease(cluster: Cluster, tell: (line: string) => void): Promise<Report> {
   const release = openRelease(releases.plain, cluster.namespace);
   const steps: Step[] = [];
-  const show: Show = (what, isRight, figures) => {
+  const show: Proof["show"] = (what, figures, isRight = true) => {
     steps.push({ what, isRight, figures });
     tell(`${isRight ? "ok" : "FAIL"}: ${what}: ${figures}`);
   };
-  show("images are built and brought to the cluster", true, `${cluster.buildSeconds.toFixed(0)} s`);
-
-  await release.kubectl("apply", "--dry-run=server", "-f", join(manifests, "parley.yaml"));
-  await release.kubectl("apply", "--dry-run=server", "-f", join(manifests, "greeter.yaml"));
-  show("the API server takes k8s/manifests", true, "dry run");
-
-  const installed = await secondsOf(async () => {
-    await release.helm("install", release.name, chart, ...cluster.values);
-    await release.settle();
-  });
-  show("helm install", true, `${(await release.listPods()).length} pods ready in ${installed}`);
-  show("helm test places an order and reads it back", true, await secondsOf(() => release.helm("test", release.name)));
+  show(
+    "images are built and brought to the cluster",
+    `${cluster.buildSeconds.toFixed(0)} s, of their own at most ${cluster.ownMegabytes} MB`,
+    cluster.ownMegabytes < 60,
+  );
+  await proveInstall(cluster, release, show);
 
   const at = await openShop(release);
   await setStock(at, putIn);
   const journals: Journal[] = [];
-  const begin = (options: Partial<Parameters<typeof startLoad>[0]> = {}): Load => {
-    const running = startLoad({ at, ...load, ...options });
-    journals.push(running.journal);
-    return running;
-  };
-
-  await proveSpread(release, at, show);
-
-  // What an operator does, while customers call: nobody is to notice.
-  const gentle = begin();
-  const noticed = async (what: string, work: () => Promise<void>): Promise<void> => {
-    const from = gentle.journal.calls.length;
-    const took = await secondsOf(async () => {
-      await work();
-      await release.settle();
-    });
-    const calls = gentle.journal.calls.slice(from);
-    const failures = calls.flatMap(({ failure }) => failure ?? []);
-    const times = calls.map(({ tookMs }) => tookMs).toSorted((a, b) => a - b);
-    const p99 = times[Math.floor(times.length * 0.99)] ?? 0;
-    show(
-      `${what}, under load`,
-      failures.length === 0,
-      `${failures.length} of ${calls.length} calls failed, p99 ${p99.toFixed(0)} ms, ${took}${failures.length > 0 ? `: ${[...new Set(failures)].slice(0, 3).join(" | ")}` : ""}`,
-    );
-  };
-  const before = await readUsage(release);
-  await noticed("nothing at all", () => delay(30_000));
-  const usage = usageBetween(before, await readUsage(release));
-  const deployments = components.map((name) => `deployment/${release.name}-${name}`);
-  await noticed("every Deployment is rolled", async () => void (await release.kubectl("rollout", "restart", ...deployments)));
-  await noticed("every Deployment is scaled to 2", async () => void (await release.kubectl("scale", "--replicas=2", ...deployments)));
-  await noticed("and back to 3", async () => void (await release.kubectl("scale", "--replicas=3", ...deployments)));
-  const upgrade = (...more: string[]): Promise<string> => release.helm("upgrade", release.name, chart, ...cluster.values, ...more);
-  await noticed("upgrade with a new migration", async () => void (await upgrade("--set", `image.tag=${tags.second}`)));
-  const migrated = await release.query<{ name: string }>("orders", "SELECT name FROM migration ORDER BY number DESC LIMIT 1");
-  await noticed("rollback, on the new schema", async () => void (await release.helm("rollback", release.name, "1")));
-  show("the migration was made, and stays", migrated[0]?.name.endsWith("_add_note") === true, String(migrated[0]?.name));
-  const sync = (): Promise<void> => delay(100_000); // until kubelets have the new ConfigMap, which take up to a minute and a half
-  await noticed("keys of tokens change", async () => {
-    await upgrade("--set", "auth.keys={1,2}");
-    await sync();
-    await upgrade("--set", "auth.keys={2,1}");
-    await release.settle();
-    await upgrade("--set", "auth.keys={2}");
-  });
-  await gentle.stop();
-  show("restarts of all that", (await restarts(release)) === 0, String(await restarts(release)));
-
-  // What nobody wants: checkouts are repeated, as clients do.
-  const random = createRandom(1);
-  const rough = begin({ repeats: true });
-  const deleted: string[] = [];
-  for (const untilMs = performance.now() + killing.forMs; performance.now() < untilMs; await delay(killing.everyMs)) {
-    const pods = (await release.listPods(random.pick(components as [string, ...string[]]))).map(({ metadata }) => metadata.name);
-    const name = random.pick(pods as [string, ...string[]]);
-    await release.kubectl("delete", "pod", name, "--force", "--grace-period=0");
-    deleted.push(name);
-  }
-  await release.settle();
-  await rough.stop();
-  showRough("pods are deleted without grace", rough.journal, `${deleted.length} pods`, show);
-
-  const unsettled = begin({ repeats: true });
-  const back = await secondsOf(async () => {
-    await release.kubectl("delete", "pod", `${release.name}-postgres-0`, "--force", "--grace-period=0");
-    await release.kubectl("rollout", "status", `statefulset/${release.name}-postgres`, "--timeout=120s");
-    await eventually(() => at.query("orders", "SELECT 1"));
-  });
-  await delay(10_000);
-  await release.settle();
-  await unsettled.stop();
-  showRough(
-    "Postgres is deleted without grace",
-    unsettled.journal,
-    `back after ${back}, ${await restarts(release)} restarts`,
+  const proof: Proof = {
+    cluster,
+    release,
+    at,
     show,
-    (await restarts(release)) === 0,
-  );
-
-  for (const what of ["heap", "buffers"] as const) {
-    const { reason, exitCode, seconds } = await fillMemory(release, "greeter", what);
-    show(`a pod whose memory is full of ${what}`, true, `${reason}, exit code ${exitCode}, ready again after ${seconds.toFixed(0)} s`);
-  }
-
-  const isQuiet = await waitForQuiet(at, performance.now() + patienceMs);
-  const told = journals.flatMap((journal) => journal.told);
-  const snapshot = await takeSnapshot(at, { told, putIn, carts: new Map(journals.flatMap(({ carts }) => [...carts])) });
-  const violations = Object.entries(checks).flatMap(([name, check]) => check(snapshot).map((text) => `${name}: ${text}`));
-  const acknowledged = told.filter(({ orderIds }) => orderIds.length > 0).length;
-  show(
-    "every order ends right",
-    isQuiet && violations.length === 0,
-    `${acknowledged} acknowledged, ${violations.length} violations ${violations.slice(0, 3).join(" | ")}`,
-  );
-
-  await release.helm("uninstall", release.name, "--wait");
-  const left = (await release.kubectl("get", "all,secrets,configmaps,pvc,networkpolicies,pdb,serviceaccounts", "-o", "name"))
-    .split("\n")
-    .filter((name) => name !== "" && !/^(configmap\/kube-root-ca.crt|serviceaccount\/default)$/.test(name));
-  show("helm uninstall leaves the data volume alone", left.join() === "persistentvolumeclaim/data-parley-postgres-0", left.join(", "));
+    begin(options = {}) {
+      const running = startLoad({ at, ...rates, productIds: Object.keys(putIn), ...options });
+      journals.push(running.journal);
+      return running;
+    },
+  };
+  await proveSpread(proof);
+  const usage = await proveOperations(proof);
+  await proveKills(proof);
+  await provePostgres(proof);
+  await proveMemory(proof);
+  await proveOrders(proof, journals);
+  await proveUninstall(proof);
   await proveTls(cluster, show);
   await proveGreeter(release, show);
   return { steps, usage };
 }
 
-/** Services and gateway call each other over mutual TLS, and take no call without. */
-async function proveTls(cluster: Cluster, show: Show): Promise<void> {
-  const release = openRelease(releases.tls, cluster.namespace);
-  const authority = await createTestAuthority();
-  for (const name of components) {
-    const folder = mkdtempSync(join(tmpdir(), "parley-tls-"));
-    await authority.issue(folder, [`${release.name}-${name}`]);
-    const files = ["tls.crt", "tls.key", "ca.crt"].map((file) => `--from-file=${join(folder, file)}`);
-    await release.kubectl("create", "secret", "generic", `${release.name}-${name}-tls`, ...files);
-    rmSync(folder, { recursive: true });
-  }
-  const chosen = ["--set", "replicas=1,tls.enabled=true"];
-  await release.helm("install", release.name, chart, ...cluster.values, ...chosen);
-  await release.settle();
-  const tested = await secondsOf(() => release.helm("test", release.name));
-  const [greeter] = await release.listPods("greeter");
-  const transport = openTransport({
-    target: `ipv4:${greeter?.status.podIP}:50051`,
-    contracts: [GreeterService],
-    interceptors: [],
-    maxMessageBytes: 1024,
+async function proveInstall(cluster: Cluster, release: Release, show: Proof["show"]): Promise<void> {
+  for (const file of ["parley.yaml", "greeter.yaml"]) await release.kubectl("apply", "--dry-run=server", "-f", join(manifests, file));
+  show("the API server takes k8s/manifests", "dry run");
+  const took = await secondsOf(async () => {
+    await release.helm("install", release.name, chart, ...cluster.values);
+    await release.settle();
   });
-  const refusal = await createClient(GreeterService, transport)
-    .hello({ name: "Eve" }, { timeoutMs: 3_000 })
-    .then(
-      () => "was answered",
-      (error: unknown) => `ended with ${Code[ConnectError.from(error).code]}`,
-    );
-  transport.close();
-  show("mutual TLS", refusal !== "was answered", `helm test took ${tested}; a call without a certificate ${refusal}`);
-  await release.helm("uninstall", release.name, "--wait");
-}
-
-/** The smallest manifest answers at its Service. */
-async function proveGreeter(release: Release, show: Show): Promise<void> {
-  const manifest = readFileSync(join(manifests, "greeter.yaml"), "utf8").replaceAll(/(image: parley\/\w+):\S+/g, `$1:${tags.first}`);
-  await release.apply(manifest);
-  await release.kubectl("rollout", "status", "deployment/greeter", "--timeout=120s");
-  const address = await release.kubectl("get", "service", "greeter", "-o", "jsonpath={.spec.clusterIP}");
-  const answer = await (await fetch(`http://${address}:5000/api/hello`)).text();
-  show("greeter.yaml: curl :5000/api/hello", answer.includes("Hello"), answer);
-}
-
-async function secondsOf(work: () => Promise<unknown>): Promise<string> {
-  const startedMs = performance.now();
-  await work();
-  return `${((performance.now() - startedMs) / 1_000).toFixed(0)} s`;
+  show("helm install", `${(await release.listPods()).length} pods ready in ${took}`);
+  show("helm test places an order and reads it back", await secondsOf(() => release.helm("test", release.name)));
 }
 
 /** Calls spread over a service's replicas; a further one gets some when connections have reached their age. */
-async function proveSpread(release: Release, at: Shop, show: Show): Promise<void> {
-  const greet = (): Promise<Response> => fetch(new URL("/api/hello", at.gatewayUrl));
+async function proveSpread({ release, at, show }: Proof): Promise<void> {
+  const greet = async (): Promise<void> => void (await (await fetch(new URL("/api/hello", at.gatewayUrl))).text());
   const startedMs = Date.now();
-  for (let call = 0; call < 300; call++) await (await greet()).text();
+  for (let call = 0; call < 300; call++) await greet();
   const counts = await callsByPod(release, "greeter", startedMs);
-  show("calls spread over the replicas", counts.size === 3 && [...counts.values()].every((count) => count > 50), shareOf(counts));
+  const shares = [...counts].map(([pod, count]) => `${pod} ${count}`).join(", ");
+  show("calls spread over the replicas", shares, counts.size === 3 && [...counts.values()].every((count) => count > 50));
 
-  const timer = setInterval(
-    () =>
-      void greet().then(
-        (response) => response.text(),
-        () => {},
-      ),
-    50,
-  );
+  const timer = setInterval(() => void greet().catch(() => {}), 50);
   await release.kubectl("scale", "--replicas=4", `deployment/${release.name}-greeter`);
   const scaledMs = Date.now();
   await eventually(async () => {
     const pods = await release.listPods("greeter");
-    if (pods.length !== 4 || !pods.every(({ status }) => status.containerStatuses?.every(({ ready }) => ready)))
-      throw new Error("not ready");
+    const areReady = pods.length === 4 && pods.every(({ status }) => status.containerStatuses?.every(({ ready }) => ready));
+    if (!areReady) throw new Error("the fourth replica does not get ready");
   });
   const readyMs = Date.now();
   await eventually(async () => {
-    if ((await callsByPod(release, "greeter", scaledMs)).size < 4) throw new Error("no call yet");
-  }, 60_000);
+    if ((await callsByPod(release, "greeter", scaledMs)).size < 4) throw new Error("the fourth replica gets no call");
+  });
   const seconds = (Date.now() - readyMs) / 1_000;
   clearInterval(timer);
-  show("a fourth replica gets calls", seconds <= 25, `${seconds.toFixed(0)} s after it is ready; the age of connections is 20 s here`);
+  show("a fourth replica gets calls", `${seconds.toFixed(0)} s after it is ready; the age of connections is 20 s here`, seconds <= 25);
   await release.kubectl("scale", "--replicas=3", `deployment/${release.name}-greeter`);
   await release.settle();
 }
@@ -266,32 +134,79 @@ async function callsByPod(release: Release, service: string, sinceMs: number): P
   return counts;
 }
 
-function shareOf(counts: ReadonlyMap<string, number>): string {
-  return [...counts].map(([pod, count]) => `${pod} ${count}`).join(", ");
+async function proveOrders({ at, show }: Proof, journals: readonly Journal[]): Promise<void> {
+  const isQuiet = await waitForQuiet(at, performance.now() + patienceMs);
+  const told = journals.flatMap((journal) => journal.told);
+  const snapshot = await takeSnapshot(at, { told, putIn, carts: new Map(journals.flatMap(({ carts }) => [...carts])) });
+  const violations = Object.entries(checks).flatMap(([name, check]) => check(snapshot).map((text) => `${name}: ${text}`));
+  const acknowledged = told.filter(({ orderIds }) => orderIds.length > 0).length;
+  const figures = `${acknowledged} acknowledged, ${violations.length} violations ${violations.slice(0, 3).join(" | ")}`;
+  show("every order ends right", figures, isQuiet && violations.length === 0);
 }
 
-/** Reads may fail with a connection that is cut, once each; checkouts come to their end. */
-function showRough(what: string, { calls, repeated }: Journal, more: string, show: Show, isRight = true): void {
-  const failed = (kind: "read" | "checkout") => calls.filter((call) => call.what === kind && call.failure !== undefined);
-  const reads = calls.filter((call) => call.what === "read");
-  const causes = [...new Set(failed("read").map(({ failure = "" }) => failure.replace(/^[^:]*: /, "").slice(0, 60)))].slice(0, 4);
+async function proveUninstall({ release, show }: Proof): Promise<void> {
+  await release.helm("uninstall", release.name, "--wait");
+  const kinds = "all,secrets,configmaps,pvc,networkpolicies,pdb,serviceaccounts,jobs";
+  const ofKubernetes = ["configmap/kube-root-ca.crt", "serviceaccount/default"];
+  const expected = `persistentvolumeclaim/data-${release.name}-postgres-0`;
+  let left: string[] = [];
+  await eventually(async () => {
+    const names = await release.kubectl("get", kinds, "--output=name");
+    left = names.split("\n").filter((name) => name !== "" && !ofKubernetes.includes(name));
+    if (left.some((name) => name.startsWith("pod/"))) throw new Error("pods are ending");
+  });
+  show("helm uninstall leaves only the data volume", left.join(", "), left.join() === expected);
+}
+
+/** Services and gateway call each other over mutual TLS, and take no call without. */
+async function proveTls(cluster: Cluster, show: Proof["show"]): Promise<void> {
+  const release = openRelease(releases.tls, cluster.namespace);
+  const authority = await createTestAuthority();
+  for (const name of components) {
+    const folder = mkdtempSync(join(tmpdir(), "parley-tls-"));
+    await authority.issue(folder, [`${release.name}-${name}`]);
+    const files = ["tls.crt", "tls.key", "ca.crt"].map((file) => `--from-file=${join(folder, file)}`);
+    await release.kubectl("create", "secret", "generic", `${release.name}-${name}-tls`, ...files);
+    rmSync(folder, { recursive: true });
+  }
+  await release.helm("install", release.name, chart, ...cluster.values, "--set", "replicas=1,tls.enabled=true");
+  await release.settle();
+  const took = await secondsOf(() => release.helm("test", release.name));
+  // Its own health check, over HTTP/2 as gRPC without TLS has it, and over TLS without a certificate.
+  const tryAs = (scheme: string): Promise<string> =>
+    release.exec(
+      `${release.name}-gateway`,
+      `const session = require("node:http2").connect("${scheme}://${release.name}-greeter:50051", { rejectUnauthorized: false });
+       const stream = session.request({ ":method": "POST", ":path": "/grpc.health.v1.Health/Check", "content-type": "application/grpc", te: "trailers" });
+       for (const one of [session, stream]) one.on("error", ({ code }) => { console.log("refused, " + code); process.exit(); });
+       stream.on("response", () => { console.log("answered"); process.exit(); });
+       stream.on("close", () => { console.log("refused"); process.exit(); });
+       stream.end(Buffer.alloc(5));`,
+    );
+  const answers = [(await tryAs("http")).trim(), (await tryAs("https")).trim()];
   show(
-    what,
-    isRight && failed("checkout").length === 0,
-    `${more}; ${failed("read").length} of ${reads.length} reads failed (${causes.join(" | ")}), ${repeated} calls of checkouts repeated, ${failed("checkout").length} never answered`,
+    "mutual TLS",
+    `helm test took ${took}; without TLS ${answers[0]}; without a certificate ${answers[1]}`,
+    answers.every((answer) => answer.startsWith("refused")),
   );
+  await release.helm("uninstall", release.name, "--wait");
 }
 
-async function restarts(release: Release): Promise<number> {
-  const pods = await release.listPods();
-  return pods
-    .filter(({ metadata }) => metadata.labels["app.kubernetes.io/name"] !== "postgres")
-    .reduce((sum, pod) => sum + restartsOf(pod), 0);
+/** The smallest manifest answers at its Service. */
+async function proveGreeter(release: Release, show: Proof["show"]): Promise<void> {
+  const manifest = readFileSync(join(manifests, "greeter.yaml"), "utf8").replaceAll(/(image: parley\/\w+):\S+/g, `$1:${tags.first}`);
+  await release.apply(manifest);
+  await release.kubectl("rollout", "status", "deployment/greeter", "--timeout=120s");
+  const answer = await release.exec(
+    "greeter",
+    `fetch("http://greeter:5000/api/hello").then((response) => response.text()).then(console.log)`,
+  );
+  show("greeter.yaml: curl greeter:5000/api/hello", answer.trim(), answer.includes("Hello"));
 }
 
 async function openShop(release: Release): Promise<Shop> {
   const key = JSON.parse(await release.getSecret(`${release.name}-users-key`, "1.json"));
-  const address = await release.kubectl("get", "service", `${release.name}-gateway`, "-o", "jsonpath={.spec.clusterIP}");
+  const address = await release.kubectl("get", "service", `${release.name}-gateway`, "--output=jsonpath={.spec.clusterIP}");
   return {
     gatewayUrl: process.env["PARLEY_CLUSTER_GATEWAY_URL"] ?? `http://${address}`,
     query: (service, statement) => release.query(service, statement),
@@ -300,14 +215,4 @@ async function openShop(release: Release): Promise<Shop> {
       return { headers: { authorization: `Bearer ${token}` } };
     },
   };
-}
-
-async function eventually<T>(work: () => Promise<T>, withinMs = 120_000): Promise<T> {
-  for (const untilMs = performance.now() + withinMs; ; await delay(300)) {
-    try {
-      return await work();
-    } catch (error) {
-      if (performance.now() > untilMs) throw error;
-    }
-  }
 }

@@ -5,6 +5,7 @@ import { services } from "../../services/all.ts";
 import { command } from "./kubernetes.ts";
 
 const root = join(import.meta.dirname, "../..");
+export const chart = join(root, "k8s/parley");
 export const components = [...Object.keys(services), "gateway"];
 /** The images' tags: the second version has one migration more. */
 export const tags = { first: "cluster-test-1", second: "cluster-test-2" };
@@ -24,6 +25,8 @@ export interface Cluster {
   /** The values with which the chart is installed. */
   readonly values: readonly string[];
   readonly buildSeconds: number;
+  /** What the largest image holds beside its base. */
+  readonly ownMegabytes: number;
   /** Volumes that were made by hand, on this machine, where the cluster makes none. */
   readonly volumes: readonly Volume[];
 }
@@ -49,7 +52,8 @@ export async function openCluster(): Promise<Cluster> {
   const buildArguments = (process.env["PARLEY_CLUSTER_BUILD_ARGUMENTS"] ?? "").split(" ").filter(Boolean);
   const build = (tag: string, folder: string): Promise<string> =>
     command("docker", ["build", "--quiet", ...buildArguments, "--tag", tag, folder]);
-  await command(process.execPath, [join(root, "tools/images.ts"), "--tag", tags.first, "--", "--quiet", ...buildArguments]);
+  const sizes = await command(process.execPath, [join(root, "tools/images.ts"), "--tag", tags.first, "--", "--quiet", ...buildArguments]);
+  const ownMegabytes = Math.max(...[...sizes.matchAll(/^parley.* (\S+)$/gm)].map(([, size]) => Number(size)));
   await build(postgresImage, join(root, "tests/cluster/postgres"));
   for (const name of components) await command("docker", ["tag", `parley/${name}:${tags.first}`, `parley/${name}:${tags.second}`]);
   await buildSecondVersion(build);
@@ -80,10 +84,10 @@ export async function openCluster(): Promise<Cluster> {
   };
   const values = [
     "-f",
-    join(root, "k8s/parley/values-trial.yaml"),
+    join(chart, "values-trial.yaml"),
     ...Object.entries(chosen).flatMap(([key, value]) => ["--set", `${key}=${value}`]),
   ];
-  return { namespace, values, buildSeconds, volumes };
+  return { namespace, values, buildSeconds, ownMegabytes, volumes };
 }
 
 export async function closeCluster({ namespace, volumes }: Cluster): Promise<void> {

@@ -43,3 +43,27 @@ export async function fillMemory(release: Release, service: string, what: keyof 
 export function restartsOf({ status }: Pod): number {
   return (status.containerStatuses ?? []).reduce((sum, { restartCount }) => sum + restartCount, 0);
 }
+
+/** Counts restarts of services' containers, of pods that are gone by now too, until it is stopped. */
+export function watchRestarts(release: Release): { stop(): Promise<number> } {
+  const seen = new Map<string, number>();
+  const stopped = new AbortController();
+  const look = async (): Promise<void> => {
+    for (const pod of await release.listPods())
+      if (pod.metadata.labels["app.kubernetes.io/name"] !== "postgres") seen.set(pod.metadata.name, restartsOf(pod));
+  };
+  const watching = (async () => {
+    while (!stopped.signal.aborted) {
+      await look();
+      await delay(3_000, undefined, { signal: stopped.signal }).catch(() => {});
+    }
+  })();
+  return {
+    async stop() {
+      stopped.abort();
+      await watching;
+      await look();
+      return [...seen.values()].reduce((sum, count) => sum + count, 0);
+    },
+  };
+}
