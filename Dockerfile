@@ -53,7 +53,7 @@ COPY --from=code --chown=65532:65532 /data /data
 USER 65532:65532
 EXPOSE 8080 9090 50051
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["node", "--eval", \
-  "fetch('http://127.0.0.1:9090/livez').then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
+  "fetch('http://127.0.0.1:' + (process.env.PARLEY_ADMIN_BASE_PORT || 9090) + '/livez').then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["node"]
+ENTRYPOINT ["node", "--import=/app/chassis/first-process.ts"]
 CMD ["/app/main.ts"]

@@ -107,7 +107,7 @@ export async function serve(components: readonly Component[], onReady: (running:
   let started: RunningProcess | undefined;
   const names = components.map(({ name }) => name);
   process.stdout.on("error", () => {}); // as for the log: who started us may have stopped reading
-  // From the beginning: the first process of a container, which may wait for its database, has no default for signals.
+  // From the beginning: it may wait for its database.
   onStopSignal({
     async stop(signal) {
       if (started === undefined) process.exit(0);

@@ -1,6 +1,15 @@
 /** A signal that comes this soon after another is the same one: npm passes on the Ctrl-C that the terminal has sent already. */
 const sameSignalMs = 250;
 
+/** Ends the process at a signal, for as long as it has nothing to end. */
+export function exitOnSignal(): void {
+  process.on("SIGTERM", exit).on("SIGINT", exit);
+}
+
+function exit(): never {
+  process.exit(0);
+}
+
 /** Calls `stop` at the first SIGTERM or SIGINT, or when the parent that started this process with an IPC channel is gone, and `kill` at the second. */
 export function onStopSignal({ stop, kill }: { stop: (signal: string) => void; kill: () => void }): void {
   let stoppedMs: number | undefined;
@@ -12,6 +21,7 @@ export function onStopSignal({ stop, kill }: { stop: (signal: string) => void; k
     } else if (nowMs - stoppedMs > sameSignalMs) kill();
   };
   process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
+  process.off("SIGTERM", exit).off("SIGINT", exit);
   if (process.send === undefined) return; // it was started without a channel
   if (process.connected) process.once("disconnect", () => onSignal("disconnect"));
   else onSignal("disconnect");

@@ -48,7 +48,7 @@ export async function openTlsFiles(files: TlsFileNames, log: Logger): Promise<Tl
   const contextOf = ({ cert, key, ca }: TlsPems): SecureContext => {
     // An empty file is as good as none to createSecureContext.
     if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) throw new Error("the key is not the certificate's");
-    if (files.ca !== undefined) new X509Certificate(ca);
+    if (files.ca !== undefined) for (const one of ca.match(/-----BEGIN [\s\S]+?-----END [^-]+-----/g) ?? [""]) new X509Certificate(one);
     return createSecureContext({ cert, key, minVersion: "TLSv1.2" });
   };
   let pems: TlsPems;
@@ -59,6 +59,11 @@ export async function openTlsFiles(files: TlsFileNames, log: Logger): Promise<Tl
   } catch (error) {
     throw new StartError(`${place} cannot be used: ${error instanceof Error ? error.message : error}`);
   }
+  const warnIfOver = ({ cert }: TlsPems): void => {
+    const { validToDate } = new X509Certificate(cert);
+    if (validToDate.getTime() < Date.now()) log.warn({ valid_to: validToDate }, `${place} has expired: who checks it will not connect`);
+  };
+  warnIfOver(pems);
   const listeners: ((pems: TlsPems) => void)[] = [];
   let isLooking = false;
   let problem: string | undefined;
@@ -71,6 +76,7 @@ export async function openTlsFiles(files: TlsFileNames, log: Logger): Promise<Tl
       context = contextOf(now);
       [pems, problem] = [now, undefined];
       for (const listener of listeners) listener(now);
+      warnIfOver(now);
       log.info({ cert_file: files.cert }, "new connections have a new certificate");
     } catch (error) {
       const text = String(error);

@@ -309,3 +309,26 @@ test("whoever sends a large body too many is told so, and not cut off", async ()
   leave.abort();
   await held.text().catch(() => {});
 });
+
+test("a client of HTTP/2 loses no request when the gateway drains: it is told before any is refused", async () => {
+  const { url, running } = await openTestGateway({ env: { PARLEY_DRAIN_TIMEOUT: "15s" } });
+  const session = connectHttp2(url);
+  const told: number[] = [];
+  session.on("goaway", (_code, lastStreamId) => told.push(lastStreamId));
+  const statuses: unknown[] = [];
+  const ask = (): Promise<void> =>
+    new Promise((resolve) => {
+      const stream = session.request({ ":path": "/testing/echo/x" });
+      stream.on("response", (headers) => statuses.push(headers[":status"])).on("error", (error) => statuses.push(error));
+      stream.on("close", resolve).resume();
+    });
+  const worker = async (): Promise<void> => {
+    while (!session.closed) await ask();
+  };
+  const working = Array.from({ length: 10 }, worker);
+  await eventually(() => expect(statuses.length).toBeGreaterThan(100));
+  await running.stop();
+  await Promise.all(working);
+  expect(told[0]).toBe(2 ** 31 - 1);
+  expect(statuses.filter((status) => status !== 200)).toEqual([]);
+});

@@ -1,4 +1,4 @@
-import type { ServerHttp2Session } from "node:http2";
+import { constants, type ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { flushMs } from "@parley/chassis/rpc/shutdown.ts";
@@ -13,6 +13,8 @@ const lookMs = 1_000;
 const lateRequestMs = 500;
 /** While draining, how often connections that have become idle are closed. */
 const sweepMs = 20;
+/** Of any stream there can be: none is refused by it. */
+const lastStreamId = 2 ** 31 - 1;
 /** Time that a client has to read what was sent, and to close a connection that we have closed. */
 const lingerMs = 10_000;
 
@@ -53,6 +55,8 @@ export interface Connections {
   find(request: NodeRequest): Connection | undefined;
   /** Counts a request until its answer is sent, or returns of whom there are too many: its client, or all together. */
   addRequest(connection: Connection, request: NodeRequest, response: NodeResponse): "client" | "all" | undefined;
+  /** Tells the clients of HTTP/2 to send further requests over another connection; those that come are answered (RFC 9113, section 6.8). */
+  announceDrain(): void;
   /** Resolves when all requests have ended and every connection is closed; cuts those that are left a second after the signal fires. */
   drain(giveUp: AbortSignal): Promise<void>;
 }
@@ -115,6 +119,10 @@ export function createConnections(limits: ConnectionLimits): Connections {
   function endRequest({ client }: OpenAnswer): void {
     requests--;
     requestsOf.subtract(client);
+  }
+
+  function announceDrain(): void {
+    for (const { session } of states.values()) if (session?.closed === false) session.goaway(constants.NGHTTP2_NO_ERROR, lastStreamId);
   }
 
   /** Closes a connection on which nothing is going on. */
@@ -189,9 +197,11 @@ export function createConnections(limits: ConnectionLimits): Connections {
         });
       return undefined;
     },
+    announceDrain,
     async drain(giveUp) {
-      for (const { session } of states.values()) session?.close();
+      announceDrain();
       await delay(lateRequestMs, undefined, { signal: giveUp }).catch(() => {});
+      for (const { session } of states.values()) session?.close();
       let cutMs = Number.POSITIVE_INFINITY;
       for (; states.size > 0 && performance.now() < cutMs; await delay(sweepMs)) {
         for (const state of states.values()) if (state.requests === 0) closeIdle(state);

@@ -24,7 +24,7 @@ const lookMs = 1_000;
 /** A TCP port that serves HTTP/1.1 and HTTP/2. */
 export interface OnePort {
   readonly port: number;
-  /** Asks the clients of HTTP/1.1 to connect anew, each with its next answer, while it goes on. */
+  /** Asks clients to connect anew, those of HTTP/1.1 with their next answer, while it goes on. */
   announceDrain(): void;
   /**
    * Takes no more connections; resolves when all requests have ended and every connection is
@@ -138,6 +138,7 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
     port: typeof address === "object" && address !== null ? address.port : options.port,
     announceDrain() {
       draining = true;
+      connections.announceDrain();
     },
     async drain(giveUp) {
       draining = true;

@@ -133,6 +133,35 @@ describe.skipIf(!has("helm"))("the chart, by helm", () => {
     expect(() => template(...values.flatMap((value) => ["--set", value]))).toThrow(message);
   });
 
+  test("a Job that would change has another name, for it cannot", () => {
+    const jobWith = (...args: string[]) => parse(template(...trial, ...args)).find(({ kind }) => kind === "Job")!;
+    const before = jobWith();
+    for (const change of [
+      "resources.requests.memory=130Mi",
+      "image.pullPolicy=Always",
+      "imagePullSecrets[0].name=registry",
+      "image.tag=20261126",
+    ]) {
+      const after = jobWith("--set", change);
+      expect([change, after.metadata.name === before.metadata.name]).toEqual([
+        change,
+        JSON.stringify(after.spec) === JSON.stringify(before.spec),
+      ]);
+    }
+  });
+
+  test("keys may be named by a date, and by nothing that is no name", () => {
+    expect(template(...trial, "--set", "auth.keys={20261126}")).toContain('"/etc/parley/key/20261126.json"');
+    expect(() => template("--set", "auth.keys={-1}")).toThrow(/minimum/);
+  });
+
+  test("a release's name must fit into those of its parts", () => {
+    for (const name of ["a".repeat(36), "1st", "shop.eu"])
+      expect(() => execFileSync("helm", ["template", name, chart, "--kube-version", "1.30.0", ...usersKeys], { stdio: "pipe" })).toThrow(
+        /the release's name|invalid release name/,
+      );
+  });
+
   test("a number stays as it is written", () => {
     expect(template("--set", "env.PARLEY_MAX_MESSAGE_BYTES=8388608")).toContain('{ name: PARLEY_MAX_MESSAGE_BYTES, value: "8388608" }');
   });
@@ -165,11 +194,11 @@ describe.skipIf(!has("helm"))("the chart, by helm", () => {
     const secretOf = (name: string) =>
       manifests.find(({ kind, metadata }) => kind === "Secret" && metadata.name === `parley-${name}`)?.data ?? {};
     const decode = (text = ""): string => Buffer.from(text, "base64").toString();
-    const urls = components.flatMap(({ name, database }) => (database ? [decode(secretOf(`${name}-database`)["url"])] : []));
+    const urls = components.flatMap(({ name, database }) => (database ? [decode(secretOf(`${name}-trial-database`)["url"])] : []));
     expect(new Set(urls.map((url) => new URL(url).password)).size).toBe(urls.length);
-    const keys = names.map((name) => JSON.parse(decode(secretOf(`${name}-key`)["1.json"])));
+    const keys = names.map((name) => JSON.parse(decode(secretOf(`${name}-trial-key`)["1.json"])));
     const told =
-      manifests.find(({ kind, metadata }) => kind === "ConfigMap" && metadata.name === "parley-keys")?.data?.["services.json"] ?? "";
+      manifests.find(({ kind, metadata }) => kind === "ConfigMap" && metadata.name === "parley-trial-keys")?.data?.["services.json"] ?? "";
     const publicHalves = keys.map(({ d: _, ...key }) => key);
     const byKid = (a: { kid: string }, b: { kid: string }): number => a.kid.localeCompare(b.kid);
     expect(JSON.parse(told).keys.toSorted(byKid)).toEqual(publicHalves.toSorted(byKid));

@@ -299,6 +299,17 @@ test("a gateway on its own opens the services that it is told to", async () => {
   });
 });
 
+test("a container's first process ends at a signal also while its modules are being loaded", async () => {
+  const preload = join(root, "chassis/first-process.ts");
+  const child = spawn(process.execPath, ["--import", preload, "--eval", "process.stdout.write('loading'); setInterval(() => {}, 1_000)"], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  await once(child.stdout, "data");
+  child.kill("SIGTERM");
+  expect(await once(child, "exit")).toEqual([0, null]); // by a handler: it would not feel the signal
+});
+
 test("a service that cannot make keys says which variables it needs instead", async () => {
   const { code, errors } = await run("services/greeter/main.ts", { PARLEY_DATA_DIR: "/dev/null/parley", PARLEY_GREETER_KEY_FILE: "/key" });
   expect(code).toBe(1);

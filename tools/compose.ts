@@ -37,7 +37,7 @@ export function composeFile(
 # where they are missing, and anew with --build. The databases are reached from these containers alone, with the password PARLEY_PASSWORD,
 # which Postgres keeps from its first start on. Keys of tokens are made in the
 # volume "data", which all share:
-#   docker compose cp gateway:/data/keys/users.private.json . && npm run -s token -- --key users.private.json --subject alice --role customer
+#   docker compose cp gateway:/data/keys/users.private.json /tmp/users.json && npm run -s token -- --key /tmp/users.json --subject alice --role customer
 name: parley
 
 x-environment: &environment

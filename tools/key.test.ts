@@ -41,5 +41,9 @@ test("keys that it makes sign tokens that are taken by the set that it prints, w
 test("what is wrong with its arguments is told", async () => {
   await expect(run("key.ts")).rejects.toThrow(/\nusage: /);
   await expect(run("key.ts", "--service", "ordrs")).rejects.toThrow(/\nthere is no service ordrs; there are greeter, /);
+  const file = join(mkdtempSync(join(tmpdir(), "parley-keys-")), "key.json");
+  onTestFinished(() => rmSync(join(file, ".."), { recursive: true }));
+  writeFileSync(file, await run("key.ts", "--users"));
+  await expect(run("key.ts", "--public", file, file)).rejects.toThrow(/\ntwo keys have the kid users\./);
   await expect(run("key.ts", "--public", "/dev/null")).rejects.toThrow(/\n\/dev\/null is no private key as a JWK/);
 });

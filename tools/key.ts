@@ -14,10 +14,18 @@ try {
   const { values, positionals } = parseArguments({ options, allowPositionals: true }, usage);
   const chosen = [values.service, values.users, values.public].filter((value) => value !== undefined);
   if (chosen.length !== 1 || (values.public === true) !== positionals.length > 0) throw new StartError(`usage: ${usage}`);
-  if (values.public) print(publicKeys(positionals.map(readKey)));
+  if (values.public) print(publicKeys(readKeys(positionals)));
   else print(await createKey(values.service === undefined ? "users" : issuerOf((await findService(values.service)).name)));
 } catch (error) {
   exitOnStartError(error);
+}
+
+/** Throws StartError where two keys have one id: a token could be of either, and would be refused. */
+function readKeys(files: readonly string[]): ReturnType<typeof readKey>[] {
+  const keys = files.map(readKey);
+  const twice = keys.find(({ kid }, index) => keys.findIndex((other) => other.kid === kid) < index);
+  if (twice !== undefined) throw new StartError(`two keys have the kid ${twice.kid}`);
+  return keys;
 }
 
 function print(value: unknown): void {

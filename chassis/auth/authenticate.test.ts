@@ -155,10 +155,8 @@ test("an algorithm that is not among the three is refused", async () => {
 });
 
 test("a service's key signs for itself alone", async () => {
-  const { authenticate, dataDir } = await testAuth();
+  const { dataDir } = await testAuth();
   const env = await ensureLocalKeys([{ name: "other", keyVariable: "PARLEY_OTHER_KEY_FILE" }], { env: {}, dataDir });
-  const token = await (await createServiceToken("test", env["PARLEY_OTHER_KEY_FILE"] ?? "", "parley"))();
-  expect(await failureOf(authenticate(`Bearer ${token}`))).toMatchObject({ code: Code.Unauthenticated });
   // Under its own key's name, for another service.
   const jwk = readKey(env["PARLEY_OTHER_KEY_FILE"] ?? "");
   const key = await importJWK(jwk, "EdDSA");
@@ -193,6 +191,34 @@ test("a service may change its key: its tokens are taken as long as the set has 
   const after = authenticateBy(...keys.slice(1));
   expect(await failureOf(after(headers[0]!))).toMatchObject({ code: Code.Unauthenticated });
   expect(await after(headers[1]!)).toMatchObject({ subject: "test" });
+});
+
+test.each([
+  [{ kid: "service:other.1" }, /its kid is service:other\.1; expected service:test, or service:test\. and anything$/],
+  [{ alg: "ES384" }, /its alg is ES384, which nobody takes; expected EdDSA, ES256, RS256$/],
+  [{ alg: "ES256" }, /cannot sign: /],
+  [{ d: undefined }, /is no private key as a JWK: it is not private$/],
+])("a service does not start with a key whose tokens nobody would take: %j", async (changes, message) => {
+  const folder = mkdtempSync(join(tmpdir(), "parley-keys-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, "key.json");
+  writeFileSync(file, JSON.stringify({ ...(await createKey("service:test")), ...changes }));
+  await expect(createServiceToken("test", file, "parley")).rejects.toThrow(message);
+});
+
+test("a service whose name has a dot is none: its tokens would be another one's keys'", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "parley-keys-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const [file, set] = [join(folder, "key.json"), join(folder, "set.json")];
+  const key = { ...(await createKey("service:test")), kid: "service:test.staging" };
+  writeFileSync(file, JSON.stringify(key));
+  writeFileSync(set, JSON.stringify(publicKeys([key])));
+  const authenticate = createAuthenticate(
+    readConfig(authConfig, { PARLEY_AUTH_JWKS_URL: `file://${set}`, PARLEY_AUTH_SERVICE_JWKS_URL: `file://${set}` }),
+  );
+  const tokenOf = async (name: string): Promise<string> => `Bearer ${await (await createServiceToken(name, file, "parley"))()}`;
+  expect(await authenticate(await tokenOf("test"))).toMatchObject({ subject: "test" });
+  expect(await failureOf(authenticate(await tokenOf("test.staging")))).toMatchObject({ code: Code.Unauthenticated });
 });
 
 test("keys that cannot be had are UNAVAILABLE, which is no fault of the caller's", async () => {

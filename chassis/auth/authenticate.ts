@@ -9,7 +9,9 @@ import { openKeySet } from "./key-set.ts";
 /** What a token's clock may be off. */
 const clockToleranceSeconds = 30;
 /** Those that RFC 8725 leaves and that identity services use. */
-const algorithms = ["EdDSA", "ES256", "RS256"];
+export const algorithms = ["EdDSA", "ES256", "RS256"];
+/** A name has no dot, which ends it in a key's id. */
+const isServiceIssuer = /^service:[a-z][a-z-]*$/;
 /** For how long, and for how many tokens, it is remembered that they are valid: to check a signature costs more than the rest of a small call. */
 const remembered = { ms: 10_000, most: 1_000 };
 /** The roles that users have, by their names in a token's `roles`. No user's token makes a service. */
@@ -42,7 +44,7 @@ export function issuerOf(serviceName: string): string {
 }
 
 /** Whether a key is good for an issuer's tokens: its id is `service:orders`, or `service:orders.` and what tells its keys apart. */
-function isKeyOf(issuer: string, kid: string | undefined): boolean {
+export function isKeyOf(issuer: string, kid: string | undefined): boolean {
   return kid === issuer || kid?.startsWith(`${issuer}.`) === true;
 }
 
@@ -70,7 +72,7 @@ export function createAuthenticate(config: Config<typeof authConfig>): Authentic
         return { identity: { subject: subjectOf(payload), roles: rolesOf(payload["roles"]) }, exp: payload.exp ?? 0 };
       }
       const { payload, protectedHeader } = await jwtVerify(token, services, { ...common, issuer: iss, subject: iss });
-      if (!isKeyOf(iss, protectedHeader.kid)) throw new errors.JWSSignatureVerificationFailed();
+      if (!isServiceIssuer.test(iss) || !isKeyOf(iss, protectedHeader.kid)) throw new errors.JWSSignatureVerificationFailed();
       return { identity: { subject: iss.slice(issuerOf("").length), roles: new Set([Access.SERVICE]) }, exp: payload.exp ?? 0 };
     } catch (error) {
       throw refusalOf(error);

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { existsSync, linkSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { JWK } from "jose";
@@ -86,8 +86,11 @@ function publish(folder: string, file: string, listFiles: () => readonly string[
   const path = join(folder, file);
   for (let files = listFiles(); ; ) {
     const aside = `${path}.${randomUUID()}`;
-    writeFileSync(aside, JSON.stringify(publicKeys(files.map(readKey)), null, 2));
-    renameSync(aside, path);
+    const text = JSON.stringify(publicKeys(files.map(readKey)), null, 2);
+    if (!existsSync(path) || readFileSync(path, "utf8") !== text) {
+      writeFileSync(aside, text);
+      renameSync(aside, path);
+    }
     const before = files.length;
     files = listFiles();
     if (files.length === before) return pathToFileURL(path).href;

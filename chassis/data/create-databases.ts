@@ -11,7 +11,8 @@ const retryMs = 500;
 
 try {
   const adminUrl = process.env["PARLEY_POSTGRES_URL"];
-  if (!adminUrl) throw new StartError("PARLEY_POSTGRES_URL: is not set; expected the URL of a superuser");
+  if (!adminUrl || !URL.canParse(adminUrl))
+    throw new StartError("PARLEY_POSTGRES_URL: is not set, or wrong; expected the URL of a superuser");
   const databases = Object.entries(process.env).flatMap(([variable, url]) =>
     /^PARLEY_.*_DATABASE_URL$/.test(variable) && url ? [databaseOf(variable, url)] : [],
   );
@@ -28,20 +29,26 @@ try {
 /** A role and its database have one name. Throws StartError where the URL has two, or no password. */
 function databaseOf(variable: string, text: string): { name: string; password: string } {
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  const name = decodeURIComponent(url?.username ?? "");
-  const password = decodeURIComponent(url?.password ?? "");
-  if (name !== "" && password !== "" && url?.pathname === `/${url?.username}`) return { name, password };
+  const ofServer = ["", "postgres", "template0", "template1"];
+  try {
+    const name = decodeURIComponent(url?.username ?? "");
+    const password = decodeURIComponent(url?.password ?? "");
+    if (!ofServer.includes(name) && password !== "" && url?.pathname === `/${url?.username}`) return { name, password };
+  } catch {} // a % that begins no escape
   throw new StartError(`${variable}: its value is wrong; expected a URL such as postgres://orders:password@host/orders`);
 }
 
 async function connect(url: string): Promise<Client> {
-  for (;;) {
+  for (let told: unknown; ; ) {
     const client = new Client({ connectionString: url });
     try {
       await client.connect();
       return client;
     } catch (error) {
-      if (!isDatabaseLost(error)) throw error;
+      const why = error instanceof Error ? error.message : error;
+      if (!isDatabaseLost(error)) throw new StartError(`PARLEY_POSTGRES_URL: ${why}`);
+      if (why !== told) process.stdout.write(`waiting for Postgres: ${why}\n`);
+      told = why;
       await delay(retryMs);
     }
   }

@@ -56,14 +56,16 @@ export async function loadMigrations(folder: URL): Promise<NumberedMigration[]> 
 export async function migrate(options: DatabaseOptions, migrations: readonly NumberedMigration[], log: Logger): Promise<number> {
   const database = openDatabase<unknown>({ ...options, poolSize: 1, statementTimeoutMs: 0 });
   try {
-    for (;;) {
+    for (let told: unknown; ; ) {
       try {
         const done = await step(database, migrations, log);
         if (done >= migrations.length) return done;
       } catch (error) {
-        if (!isDatabaseLost(error) && !isMissing(error)) throw error;
         const why = error instanceof Error ? error.message : error;
-        log.warn({ err: error }, `the database cannot be reached (${why}); trying again`);
+        if (isRefused(error)) throw new StartError(`the database of ${options.name} cannot be used: ${why}`);
+        if (!isDatabaseLost(error) && !isMissing(error)) throw error;
+        if (why !== told) log.warn(`the database cannot be reached (${why}); trying again`);
+        told = why;
         await delay(retryMs);
       }
     }
@@ -75,6 +77,12 @@ export async function migrate(options: DatabaseOptions, migrations: readonly Num
 /** Whether an error means that the role or the database is not there, yet: invalid_password, invalid_catalog_name (PostgreSQL, appendix A). */
 function isMissing(error: unknown): boolean {
   return error instanceof DatabaseError && (error.code === "28P01" || error.code === "3D000");
+}
+
+/** Whether the server does not let it in, or not write: insufficient_privilege, read_only_sql_transaction; or speaks no TLS. */
+function isRefused(error: unknown): boolean {
+  if (error instanceof DatabaseError) return error.code === "42501" || error.code === "25006";
+  return error instanceof Error && error.message === "The server does not support SSL connections";
 }
 
 /** Two branches may have used the same number. */

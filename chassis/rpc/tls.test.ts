@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Code, createClient } from "@connectrpc/connect";
@@ -88,6 +88,21 @@ describe("mutual TLS between services", () => {
     expect((await first.echo({ text: "3" })).text).toBe("3"); // on its connection of before
     const old = openClient(server.port, (await openCertificate(before, "orders")).tls);
     expect((await failureOf(old.echo({}, { timeoutMs: 2_000 }))).code).toBe(Code.Unavailable);
+  });
+
+  test("says so when a certificate has expired", async () => {
+    const authority = await createTestAuthority();
+    const folder = mkdtempSync(join(tmpdir(), "parley-tls-"));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    await authority.issue(folder, ["orders"], { notAfterDate: new Date(Date.now() - 1_000) });
+    const { logs } = await openFolder(folder);
+    expect(logs).toMatchObject([{ level: "warn", msg: expect.stringMatching(/has expired: who checks it will not connect$/) }]);
+  });
+
+  test("takes no bundle of authorities of which one is broken", async () => {
+    const { folder } = await openCertificate(await createTestAuthority(), "orders");
+    appendFileSync(join(folder, "ca.crt"), "-----BEGIN CERTIFICATE-----\nbroken\n-----END CERTIFICATE-----\n");
+    await expect(openTlsFolder(folder, createTestLog().log)).rejects.toThrow(/cannot be used/);
   });
 
   test("does not start with a folder that lacks the authority", async () => {

@@ -5,7 +5,7 @@ import { generate } from "selfsigned";
 /** A certificate authority of a test's own. */
 export interface TestAuthority {
   /** Puts a certificate for names, which may be IP addresses, and its key into a folder, as Kubernetes has mounted Secrets of cert-manager: by links. */
-  issue(folder: string, names: readonly string[]): Promise<void>;
+  issue(folder: string, names: readonly string[], options?: { notAfterDate?: Date }): Promise<void>;
 }
 
 export async function createTestAuthority(): Promise<TestAuthority> {
@@ -16,10 +16,11 @@ export async function createTestAuthority(): Promise<TestAuthority> {
   });
   let issued = 0;
   return {
-    async issue(folder, names) {
+    async issue(folder, names, { notAfterDate } = {}) {
       const { cert, private: key } = await generate([{ name: "commonName", value: names[0] ?? "" }], {
         keyType: "ec",
         algorithm: "sha256",
+        ...(notAfterDate && { notBeforeDate: new Date(0), notAfterDate }),
         ca: { cert: authority.cert, key: authority.private },
         extensions: [
           {

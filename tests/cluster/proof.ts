@@ -205,7 +205,7 @@ async function proveGreeter(release: Release, show: Proof["show"]): Promise<void
 }
 
 async function openShop(release: Release): Promise<Shop> {
-  const key = JSON.parse(await release.getSecret(`${release.name}-users-key`, "1.json"));
+  const key = JSON.parse(await release.getSecret(`${release.name}-users-trial-key`, "1.json"));
   const address = await release.kubectl("get", "service", `${release.name}-gateway`, "--output=jsonpath={.spec.clusterIP}");
   return {
     gatewayUrl: process.env["PARLEY_CLUSTER_GATEWAY_URL"] ?? `http://${address}`,

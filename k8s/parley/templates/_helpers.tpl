@@ -15,9 +15,15 @@
       {{- fail (printf "services.%s: it reads no variable %s, or the chart sets it itself; npm run config lists them" $name $variable) -}}
     {{- end -}}
   {{- end -}}
+  {{- range $variable, $_ := $own.secretEnv -}}
+    {{- if hasKey ($own.env | default dict) $variable -}}{{- fail (printf "services.%s: %s is in env and in secretEnv" $name $variable) -}}{{- end -}}
+  {{- end -}}
   {{- if and $own.database $.Values.postgres.enabled -}}
     {{- fail (printf "services.%s.database: with postgres.enabled the chart makes its Secret" $name) -}}
   {{- end -}}
+{{- end -}}
+{{- if not (regexMatch "^[a-z][a-z0-9-]{0,33}[a-z0-9]$" .Release.Name) -}}
+  {{- fail (printf "the release's name %s is part of others': it must begin with a letter, have letters, digits and dashes, and at most 35 of them" .Release.Name) -}}
 {{- end -}}
 {{- if not (or .Values.auth.create .Values.auth.usersJwksUrl) -}}
   {{- fail (printf "auth.usersJwksUrl: set it to the keys of your identity provider, or to file:///etc/parley/keys/users.json, where the ConfigMap %s-keys has them" .Release.Name) -}}
@@ -43,7 +49,7 @@
 {{/* Of all that belongs to one service: dict "root" $ "name" "orders". */}}
 {{- define "parley.selector" -}}
 app.kubernetes.io/name: {{ .name }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- end -}}
 
 {{/* Of pods: nothing that changes with the chart's version, or all would be rolled for it. */}}
@@ -60,7 +66,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end -}}
 
 {{- define "parley.image" -}}
-{{ .root.Values.image.prefix }}{{ .name }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
+{{ .root.Values.image.prefix }}{{ .name }}:{{ include "parley.text" (.root.Values.image.tag | default .root.Chart.AppVersion) }}
 {{- end -}}
 
 {{/* Of a pod and of each of its containers, as the restricted pod security standard asks. */}}
@@ -85,8 +91,21 @@ seccompProfile: { type: RuntimeDefault }
 
 {{/* The Secret of a service's database, and the key of the URL in it. */}}
 {{- define "parley.database" -}}
+{{- if .root.Values.postgres.enabled -}}
+{{- dict "secret" (printf "%s-trial-database" (include "parley.name" .)) "key" "url" | toJson -}}
+{{- else -}}
 {{- $database := (include "parley.settings" . | fromYaml).database -}}
 {{- dict "secret" ($database.secret | default (printf "%s-database" (include "parley.name" .))) "key" $database.key "caSecret" $database.caSecret | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Names of what has keys of tokens. What the chart makes for trials has others, which helm deletes when they are over. */}}
+{{- define "parley.keySecret" -}}
+{{ include "parley.name" . }}-{{ ternary "trial-key" "key" .root.Values.auth.create }}
+{{- end -}}
+
+{{- define "parley.keysConfigMap" -}}
+{{ .Release.Name }}-{{ ternary "trial-keys" "keys" .Values.auth.create }}
 {{- end -}}
 
 {{/* The most pods that a service has, those aside that come and go while it is rolled out. */}}
@@ -106,4 +125,39 @@ whose parts have fixed places: the number d of 32 bytes from the 7th on, the poi
   {{- $_ := set $part $name (substr $from (int (add $from 32)) $der | b64enc | replace "+" "-" | replace "/" "_" | trimAll "=") -}}
 {{- end -}}
 {{- merge (dict "kty" "EC" "crv" "P-256" "alg" "ES256" "kid" .) $part | toJson -}}
+{{- end -}}
+
+{{/* The spec of the Job that makes the trial's databases: dict "root" $ "databases" (the Secret of each by its variable). */}}
+{{- define "parley.databasesJob" -}}
+{{- $name := include "parley.name" (dict "root" .root "name" "postgres") -}}
+backoffLimit: 20
+template:
+  metadata:
+    labels: {{- include "parley.podLabels" (dict "root" .root "name" "databases") | nindent 6 }}
+  spec:
+    restartPolicy: OnFailure
+    serviceAccountName: {{ $name }}
+    automountServiceAccountToken: false
+    enableServiceLinks: false
+    {{- with .root.Values.imagePullSecrets }}
+    imagePullSecrets: {{- toYaml . | nindent 6 }}
+    {{- end }}
+    securityContext: {{- include "parley.podSecurity" 65532 | nindent 6 }}
+    containers:
+      - name: databases
+        image: {{ include "parley.image" (dict "root" .root "name" "gateway") | quote }}
+        imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+        args: [/app/chassis/data/create-databases.ts]
+        securityContext: {{- include "parley.containerSecurity" 65532 | nindent 10 }}
+        resources: {{- toYaml .root.Values.resources | nindent 10 }}
+        env:
+          - name: POSTGRES_PASSWORD
+            valueFrom:
+              secretKeyRef: { name: {{ $name }}, key: password }
+          - { name: PARLEY_POSTGRES_URL, value: "postgres://postgres:$(POSTGRES_PASSWORD)@{{ $name }}:5432/postgres" }
+          {{- range $variable, $secret := .databases }}
+          - name: {{ $variable }}
+            valueFrom:
+              secretKeyRef: { name: {{ $secret.secret }}, key: {{ $secret.key }} }
+          {{- end }}
 {{- end -}}
