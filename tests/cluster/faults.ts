@@ -11,7 +11,7 @@ const killing = { forMs: 60_000, everyMs: 5_000 };
 /** Time at the end of a fault's load in which nothing may fail any more. */
 const calmMs = 10_000;
 /** How a call may fail whose connection is cut, or whose service is gone: by no answer, or a clear one. */
-const cut = /fetch failed|terminated|other side closed|socket|ECONN|: 503 |: 504 /;
+const cut = /fetch failed|terminated|other side closed|socket|ECONN|ERR_HTTP2|NGHTTP2|without an answer|: 503 |: 504 /;
 
 /** Deletes pods without grace: reads may fail, once each, with a connection that is cut; checkouts are repeated, and come to their end. */
 export async function proveKills({ release, show, begin }: Proof): Promise<void> {

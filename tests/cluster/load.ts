@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Shop } from "../suite.ts";
 import type { Quantities, Told } from "../torture/checks.ts";
+import { openHttp2Client } from "./http2.ts";
 
 /** A call takes no longer. */
 const timeoutMs = 15_000;
@@ -42,16 +43,17 @@ const address = {
 };
 const reads = ["/api/hello", "/v1/products?page_size=5", "/v1/products:search?query=kite", "/v1/pages/products/kite"];
 
-/** Begins reads and checkouts through the gateway's REST at a constant rate, whatever becomes of them, over connections that are kept. */
+/** Begins reads and checkouts through the gateway's REST at a constant rate, whatever becomes of them, over connections that are kept, of HTTP/1.1 and HTTP/2. */
 export function startLoad({ at, readsPerSecond, checkoutsPerSecond, productIds, repeats = false }: LoadOptions): Load {
   const journal: Journal = { calls: [], repeated: 0, told: [], carts: new Map() };
   const running = new Set<Promise<void>>();
+  const http2 = openHttp2Client(at.gatewayUrl, timeoutMs);
   let count = 0;
 
   async function call<Answer>(
     what: "read" | "checkout",
     path: string,
-    options: { headers?: Record<string, string>; body?: unknown } = {},
+    options: { headers?: Record<string, string>; body?: unknown; isHttp2?: boolean } = {},
   ): Promise<Answer> {
     const begunMs = performance.now();
     for (;;) {
@@ -72,6 +74,11 @@ export function startLoad({ at, readsPerSecond, checkoutsPerSecond, productIds, 
     }
 
     async function attempt(): Promise<{ answer: Answer }> {
+      if (options.isHttp2) {
+        const { status, body } = await http2.get(path);
+        if (status !== 200) throw new Error(`${status} ${body.slice(0, 200)}`);
+        return { answer: JSON.parse(body) };
+      }
       const response = await fetch(new URL(path, at.gatewayUrl), {
         ...(options.body !== undefined && { method: "POST", body: JSON.stringify(options.body) }),
         headers: { "content-type": "application/json", ...options.headers },
@@ -84,7 +91,8 @@ export function startLoad({ at, readsPerSecond, checkoutsPerSecond, productIds, 
   }
 
   async function read(): Promise<void> {
-    await call("read", reads[count % reads.length] ?? "/").catch(() => {}); // it is in the journal
+    const path = reads[count % reads.length] ?? "/";
+    await call("read", path, { isHttp2: Math.random() < 0.5 }).catch(() => {}); // it is in the journal
   }
 
   async function checkout(): Promise<void> {
@@ -118,6 +126,7 @@ export function startLoad({ at, readsPerSecond, checkoutsPerSecond, productIds, 
     async stop() {
       for (const timer of timers) clearInterval(timer);
       await Promise.all(running);
+      http2.close();
     },
   };
 }
