@@ -25,7 +25,16 @@ export function readKey(file: string): JWK {
   }
 }
 
-/** Returns the set of keys (JWKS) by which what these private ones sign is checked. */
+/** Reads a private key, or the keys of a set, from a file. Throws StartError where it holds neither. */
+export function readKeys(file: string): readonly JWK[] {
+  try {
+    const { keys }: { keys?: JWK[] } = JSON.parse(readFileSync(file, "utf8"));
+    if (Array.isArray(keys)) return publicKeys(keys).keys;
+  } catch {} // told below
+  return [readKey(file)];
+}
+
+/** Returns the set of keys (JWKS) by which what these ones, or their private halves, sign is checked. */
 export function publicKeys(keys: readonly JWK[]): { keys: JWK[] } {
   return {
     keys: keys.map((key) => ({ ...publicHalf(key), ...(key.kid && { kid: key.kid }), ...(key.alg && { alg: key.alg }), use: "sig" })),
