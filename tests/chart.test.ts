@@ -28,6 +28,13 @@ function has(program: string): boolean {
   return spawnSync(program, ["version"]).error === undefined;
 }
 
+const schemas = process.env["KUBECONFORM_SCHEMAS"];
+const missing = [
+  ...["helm", "kube-score", "kubeconform"].filter((program) => !has(program)),
+  ...(schemas === undefined ? ["KUBECONFORM_SCHEMAS"] : []),
+];
+if (missing.length > 0) process.stdout.write(`tests of the chart are skipped that need ${missing.join(", ")}\n`);
+
 describe("the rendered chart", () => {
   const manifests = parse(readFileSync(join(root, "k8s/manifests/parley.yaml"), "utf8"));
   const find = (kind: string, name: string) => manifests.find((one) => one.kind === kind && one.metadata.name === `parley-${name}`)!;
@@ -226,7 +233,6 @@ describe.skipIf(!has("helm"))("the chart, by helm", () => {
     expect(stdout.split("\n").filter((line) => /^\[(WARNING|CRITICAL)\]/.test(line))).toEqual([]);
   });
 
-  const schemas = process.env["KUBECONFORM_SCHEMAS"];
   test.skipIf(!has("kubeconform") || schemas === undefined).each([
     ["for trials", trial],
     ["with everything", everything],
