@@ -25,7 +25,7 @@ export function createHandlers({ database }: { database: Database<Tables> }): Se
       return { stock: [...new Set(productIds)].flatMap((productId) => stocks.get(productId) ?? []) };
     },
 
-    async setStock({ productId, onHand }) {
+    async setStock({ productId, onHand = 0n }) {
       const stock = await store.setStock(productId, onHand);
       if (stock === undefined)
         throw fail(ErrorReason.STOCK_IS_RESERVED, `more than ${onHand} of ${productId} are reserved: release reservations first`, {

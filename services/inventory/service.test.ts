@@ -334,6 +334,7 @@ test.each<[string, string, Call]>([
   ["101 ids", "product_ids", (client) => client.batchGetStock({ productIds: Array(101).fill("kite") })],
   ["an id that is no slug", "product_ids[0]", (client) => client.batchGetStock({ productIds: ["A"] })],
   ["stock of no product", "product_id", (client, { staff }) => client.setStock({ onHand: 1n }, staff)],
+  ["stock of a number that is left out", "on_hand", (client, { staff }) => client.setStock({ productId: "kite" }, staff)],
   ["stock of -1", "on_hand", (client, { staff }) => client.setStock({ productId: "kite", onHand: -1n }, staff)],
   ["stock beyond all bounds", "on_hand", (client, { staff }) => client.setStock({ productId: "kite", onHand: 2n ** 62n }, staff)],
   ["a delivery of no product", "product_id", (client, { staff }) => client.restock({ quantity: 1n, requestId: id }, staff)],

@@ -223,11 +223,11 @@ export declare type SetStockRequest = Message<"parley.inventory.v1.SetStockReque
   productId: string;
 
   /**
-   * How many are there, at most 1,000,000,000.
+   * How many are there, at most 1,000,000,000; none, too, must be said.
    *
-   * @generated from field: int64 on_hand = 2;
+   * @generated from field: optional int64 on_hand = 2;
    */
-  onHand: bigint;
+  onHand?: bigint | undefined;
 };
 
 /**
