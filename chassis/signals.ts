@@ -1,13 +1,14 @@
 /** A signal that comes this soon after another is the same one: npm passes on the Ctrl-C that the terminal has sent already. */
 const sameSignalMs = 250;
 
-/** Ends the process at a signal, for as long as it has nothing to end. */
+/** Ends the process at a signal as if it had no handler, until onStopSignal() has one. */
 export function exitOnSignal(): void {
   process.on("SIGTERM", exit).on("SIGINT", exit);
 }
 
-function exit(): never {
-  process.exit(0);
+/** By the code that a shell tells for it: what was to be done is not done. */
+function exit(_signal: string, number: number): never {
+  process.exit(128 + number);
 }
 
 /** Calls `stop` at the first SIGTERM or SIGINT, or when the parent that started this process with an IPC channel is gone, and `kill` at the second. */

@@ -48,7 +48,7 @@ export async function openTlsFiles(files: TlsFileNames, log: Logger): Promise<Tl
   const contextOf = ({ cert, key, ca }: TlsPems): SecureContext => {
     // An empty file is as good as none to createSecureContext.
     if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) throw new Error("the key is not the certificate's");
-    if (files.ca !== undefined) for (const one of ca.match(/-----BEGIN [\s\S]+?-----END [^-]+-----/g) ?? [""]) new X509Certificate(one);
+    if (files.ca !== undefined) assertCertificates(ca);
     return createSecureContext({ cert, key, minVersion: "TLSv1.2" });
   };
   let pems: TlsPems;
@@ -97,4 +97,12 @@ export async function openTlsFiles(files: TlsFileNames, log: Logger): Promise<Tl
     onChange: (listener) => void listeners.push(listener),
     close: () => clearInterval(timer),
   };
+}
+
+/** Throws where a bundle has what is no certificate: TLS reads it up to there, and trusts the rest no more, without a word. */
+function assertCertificates(bundle: string): void {
+  const certificates = bundle.match(/^-----BEGIN [^-]+-----\r?\n[^-]+^-----END [^-]+-----\s*$/gm) ?? [];
+  if (certificates.length === 0 || certificates.length !== bundle.match(/-----BEGIN/g)?.length)
+    throw new Error("the authority's file is no sequence of certificates");
+  for (const certificate of certificates) new X509Certificate(certificate);
 }

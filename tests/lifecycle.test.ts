@@ -307,7 +307,7 @@ test("a container's first process ends at a signal also while its modules are be
   onTestFinished(() => void child.kill("SIGKILL"));
   await once(child.stdout, "data");
   child.kill("SIGTERM");
-  expect(await once(child, "exit")).toEqual([0, null]); // by a handler: it would not feel the signal
+  expect(await once(child, "exit")).toEqual([143, null]); // by a handler: it would not feel the signal
 });
 
 test("a service that cannot make keys says which variables it needs instead", async () => {

@@ -23,6 +23,7 @@ try {
 /** Throws StartError where two keys have one id: a token could be of either, and would be refused. */
 function readAll(files: readonly string[]): ReturnType<typeof readKeys> {
   const keys = files.flatMap(readKeys);
+  if (keys.some(({ kid }) => typeof kid !== "string")) throw new StartError("a key has no kid, by which tokens say which one they are of");
   const twice = keys.find(({ kid }, index) => keys.findIndex((other) => other.kid === kid) < index);
   if (twice !== undefined) throw new StartError(`two keys have the kid ${twice.kid}`);
   return keys;

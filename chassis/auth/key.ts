@@ -19,6 +19,7 @@ export function readKey(file: string): JWK {
     const key: JWK = JSON.parse(readFileSync(file, "utf8"));
     publicHalf(key);
     if (key.d === undefined) throw new Error("it is not private");
+    if (key.kid !== undefined && typeof key.kid !== "string") throw new Error("its kid is no text");
     return key;
   } catch (error) {
     throw new StartError(`${file} is no private key as a JWK: ${error instanceof Error ? error.message : error}`);
@@ -27,11 +28,14 @@ export function readKey(file: string): JWK {
 
 /** Reads a private key, or the keys of a set, from a file. Throws StartError where it holds neither. */
 export function readKeys(file: string): readonly JWK[] {
+  const keys = findSet(file);
+  if (keys === undefined) return [readKey(file)];
   try {
-    const { keys }: { keys?: JWK[] } = JSON.parse(readFileSync(file, "utf8"));
-    if (Array.isArray(keys)) return publicKeys(keys).keys;
-  } catch {} // told below
-  return [readKey(file)];
+    if (keys.length === 0) throw new Error("it has no keys");
+    return publicKeys(keys).keys;
+  } catch (error) {
+    throw new StartError(`${file} is no set of keys: ${error instanceof Error ? error.message : error}`);
+  }
 }
 
 /** Returns the set of keys (JWKS) by which what these ones, or their private halves, sign is checked. */
@@ -61,6 +65,15 @@ export async function signUserToken(
     .setIssuedAt()
     .setExpirationTime(`${claims.seconds}s`)
     .sign(await importJWK(key, alg));
+}
+
+function findSet(file: string): readonly JWK[] | undefined {
+  try {
+    const { keys }: { keys?: JWK[] } = JSON.parse(readFileSync(file, "utf8"));
+    return Array.isArray(keys) ? keys : undefined;
+  } catch {
+    return undefined; // readKey() says why
+  }
 }
 
 function publicHalf(key: JWK): JWK {

@@ -86,7 +86,8 @@ function publish(folder: string, file: string, listFiles: () => readonly string[
   const path = join(folder, file);
   for (let files = listFiles(); ; ) {
     const aside = `${path}.${randomUUID()}`;
-    const text = JSON.stringify(publicKeys(files.map(readKey)), null, 2);
+    const keys = new Map(files.map(readKey).map((key) => [key.kid, key])); // one that is given may be of this folder
+    const text = JSON.stringify(publicKeys([...keys.values()]), null, 2);
     if (!existsSync(path) || readFileSync(path, "utf8") !== text) {
       writeFileSync(aside, text);
       renameSync(aside, path);

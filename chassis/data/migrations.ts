@@ -74,9 +74,13 @@ export async function migrate(options: DatabaseOptions, migrations: readonly Num
   }
 }
 
-/** Whether an error means that the role or the database is not there, yet: invalid_password, invalid_catalog_name (PostgreSQL, appendix A). */
+/**
+ * Codes of a role or a database that is not there, or not let in, yet: invalid_password, invalid_authorization_specification,
+ * invalid_catalog_name, object_not_in_prerequisite_state (PostgreSQL, appendix A).
+ */
+const missing: ReadonlySet<string | undefined> = new Set(["28P01", "28000", "3D000", "55000"]);
 function isMissing(error: unknown): boolean {
-  return error instanceof DatabaseError && (error.code === "28P01" || error.code === "3D000");
+  return error instanceof DatabaseError && missing.has(error.code);
 }
 
 /** Whether the server does not let it in, or not write: insufficient_privilege, read_only_sql_transaction; or speaks no TLS. */

@@ -1,4 +1,4 @@
-import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Code, createClient } from "@connectrpc/connect";
@@ -99,10 +99,18 @@ describe("mutual TLS between services", () => {
     expect(logs).toMatchObject([{ level: "warn", msg: expect.stringMatching(/has expired: who checks it will not connect$/) }]);
   });
 
-  test("takes no bundle of authorities of which one is broken", async () => {
-    const { folder } = await openCertificate(await createTestAuthority(), "orders");
-    appendFileSync(join(folder, "ca.crt"), "-----BEGIN CERTIFICATE-----\nbroken\n-----END CERTIFICATE-----\n");
-    await expect(openTlsFolder(folder, createTestLog().log)).rejects.toThrow(/cannot be used/);
+  test("takes a bundle of authorities, but none of which one is broken, or joined without a new line", async () => {
+    const other = readFileSync(join((await openCertificate(await createTestAuthority(), "orders")).folder, "ca.crt"), "utf8").trim();
+    const openWith = async (more: string) => {
+      const { folder } = await openCertificate(await createTestAuthority(), "orders");
+      const file = join(folder, "ca.crt");
+      writeFileSync(file, `${readFileSync(file, "utf8").trim()}${more}`);
+      (await openTlsFolder(folder, createTestLog().log)).close();
+    };
+    await openWith(`\r\n# another one\n${other}\n`);
+    const broken = "\n-----BEGIN CERTIFICATE-----\nbroken\n-----END CERTIFICATE-----\n";
+    for (const more of [broken, other, `\n${other.slice(0, -10)}`, "\n-----BEGIN CERTIFICATE-----\n"])
+      await expect(openWith(more), more).rejects.toThrow(/cannot be used/);
   });
 
   test("does not start with a folder that lacks the authority", async () => {

@@ -22,7 +22,7 @@
     {{- fail (printf "services.%s.database: with postgres.enabled the chart makes its Secret" $name) -}}
   {{- end -}}
 {{- end -}}
-{{- if not (regexMatch "^[a-z][a-z0-9-]{0,33}[a-z0-9]$" .Release.Name) -}}
+{{- if not (regexMatch "^[a-z]([a-z0-9-]{0,33}[a-z0-9])?$" .Release.Name) -}}
   {{- fail (printf "the release's name %s is part of others': it must begin with a letter, have letters, digits and dashes, and at most 35 of them" .Release.Name) -}}
 {{- end -}}
 {{- if not (or .Values.auth.create .Values.auth.usersJwksUrl) -}}
