@@ -34,7 +34,6 @@ ARG SERVICE
 ARG VERSION=dev
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="parley/$SERVICE" \
-  org.opencontainers.image.description="Parley: $SERVICE" \
   org.opencontainers.image.version="$VERSION" \
   org.opencontainers.image.revision="$REVISION" \
   org.opencontainers.image.licenses="Apache-2.0"
@@ -54,6 +53,5 @@ USER 65532:65532
 EXPOSE 8080 9090 50051
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["node", "--eval", \
   "fetch('http://127.0.0.1:' + (process.env.PARLEY_ADMIN_BASE_PORT || 9090) + '/livez').then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
-STOPSIGNAL SIGTERM
 ENTRYPOINT ["node", "--import=/app/chassis/first-process.ts"]
 CMD ["/app/main.ts"]

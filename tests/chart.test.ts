@@ -1,15 +1,15 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { createGateway } from "@parley/gateway/gateway.ts";
 import { describe, expect, test } from "vitest";
 import { parseAllDocuments } from "yaml";
 import { services } from "../services/all.ts";
+import { loadComponents } from "../tools/components.ts";
 
 const root = join(import.meta.dirname, "..");
 const chart = join(root, "k8s/parley");
 const names = Object.keys(services);
-const components = [...(await Promise.all(Object.values(services).map((load) => load()))), createGateway(names)];
+const components = await loadComponents();
 
 /** As much of a manifest as the tests look at. */
 interface Manifest {

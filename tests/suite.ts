@@ -128,13 +128,8 @@ export async function setStock(shop: Pick<Shop, "gatewayUrl" | "optionsFor">, on
 }
 
 /** Runs a statement in a service's database of a suite that runs. */
-export function query<Row extends QueryResultRow>(dataDir: string, serviceName: string, statement: string): Promise<Row[]> {
-  return queryAt(embeddedUrl(dataDir, serviceName), statement);
-}
-
-/** Runs a statement in the database at a URL. */
-export async function queryAt<Row extends QueryResultRow>(connectionString: string, statement: string): Promise<Row[]> {
-  const client = new Client({ connectionString });
+export async function query<Row extends QueryResultRow>(dataDir: string, serviceName: string, statement: string): Promise<Row[]> {
+  const client = new Client({ connectionString: embeddedUrl(dataDir, serviceName) });
   client.on("error", () => {}); // it may be killed
   await client.connect();
   try {

@@ -4,13 +4,11 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { commonConfig, readConfig, variableOf } from "@parley/chassis/config.ts";
 import { databaseConfig } from "@parley/chassis/data/database.ts";
-import { createGateway } from "@parley/gateway/gateway.ts";
-import { services } from "../services/all.ts";
+import { loadComponents } from "./components.ts";
 import { composeFile } from "./compose.ts";
 
 const root = join(import.meta.dirname, "..");
-const loaded = await Promise.all(Object.values(services).map((load) => load()));
-const components = [...loaded, createGateway(Object.keys(services))];
+const components = await loadComponents();
 const { PARLEY_DB_POOL: poolSize } = readConfig(databaseConfig, {});
 /** For those who look into it, for what makes the databases, and for those that Postgres keeps for superusers. */
 const spareConnections = 20;

@@ -1,11 +1,9 @@
 // Prints every variable that configures the suite: its unit, its default and what it means.
 import { type ConfigShape, commonConfig } from "@parley/chassis/config.ts";
-import { createGateway } from "@parley/gateway/gateway.ts";
 import { z } from "zod";
-import { services } from "../services/all.ts";
+import { loadComponents } from "./components.ts";
 
-const loaded = await Promise.all(Object.values(services).map((load) => load()));
-const components = [...loaded, createGateway(Object.keys(services))];
+const components = await loadComponents();
 const shared = components.flatMap(({ config }, index) =>
   Object.entries(config).filter(([name]) => components.some((other, place) => place > index && name in other.config)),
 );

@@ -25,13 +25,13 @@ try {
   const unknown = chosen.find((name) => !names.includes(name));
   if (unknown !== undefined) throw new StartError(`there is no service ${unknown}; there are ${names.join(", ")}`);
   const revision = spawnSync("git", ["rev-parse", "HEAD"], { cwd: root, encoding: "utf8" }).stdout.trim();
-  const images = chosen.map((name) => `${values.prefix}${name}:${values.tag}`);
-  for (const [index, name] of chosen.entries()) {
+  const imageOf = (name: string): string => `${values.prefix}${name}:${values.tag}`;
+  for (const name of chosen) {
     const args = { SERVICE: name, BASE_IMAGE: values.base, VERSION: values.tag, REVISION: revision || "unknown" };
     const flags = Object.entries(args).flatMap(([key, value]) => ["--build-arg", `${key}=${value}`]);
-    docker(["build", "--tag", images[index] ?? "", ...flags, ...positionals, "."], "inherit");
+    docker(["build", "--tag", imageOf(name), ...flags, ...positionals, "."], "inherit");
   }
-  const rows = images.map((image) => [image, ...sizesOf(image)]);
+  const rows = chosen.map(imageOf).map((image) => [image, ...sizesOf(image)]);
   const table = [["image", "MB", "MB of its own"], ...rows];
   const widths = [0, 1, 2].map((column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
   for (const [image = "", ...sizes] of table)

@@ -4,9 +4,9 @@ import { commonConfig, readConfig } from "@parley/chassis/config.ts";
 import { localAddress } from "@parley/chassis/rpc/transports.ts";
 import { serve } from "@parley/chassis/serve.ts";
 import { exitOnStartError, StartError } from "@parley/chassis/start-error.ts";
-import { createGateway } from "@parley/gateway/gateway.ts";
 import { services } from "../services/all.ts";
 import { parseArguments } from "./arguments.ts";
+import { loadComponents } from "./components.ts";
 import { splitProcesses } from "./split.ts";
 
 /** A row of what is printed: a name, its port, and what it speaks. */
@@ -14,8 +14,7 @@ type Row = readonly [name: string, port: number, what: string];
 const adminPages = "/livez /readyz /metrics";
 const usage = "npm start [-- --split [--replicas orders=2,payments=2]]";
 const names = Object.keys(services);
-const loaded = await Promise.all(Object.values(services).map((load) => load()));
-const components = [...loaded, createGateway(names)];
+const components = await loadComponents();
 try {
   const options = { split: { type: "boolean", default: false }, replicas: { type: "string", default: "" } } as const;
   const { split, replicas } = parseArguments({ options }, usage).values;

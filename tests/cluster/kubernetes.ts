@@ -4,14 +4,13 @@ import { promisify } from "node:util";
 import { variableOf } from "@parley/chassis/config.ts";
 
 const run = promisify(execFile);
+/** How long a rollout, or a command, may take. */
+const patienceMs = 600_000;
 
 /** A pod, as far as the tests look at it. */
 export interface Pod {
   readonly metadata: { readonly name: string; readonly deletionTimestamp?: string; readonly labels: Readonly<Record<string, string>> };
   readonly status: {
-    readonly phase: string;
-    readonly podIP?: string;
-    readonly conditions?: readonly { readonly type: string; readonly status: string; readonly lastTransitionTime: string }[];
     readonly containerStatuses?: readonly {
       readonly ready: boolean;
       readonly restartCount: number;
@@ -27,14 +26,14 @@ export interface Release {
   kubectl(...args: string[]): Promise<string>;
   helm(...args: string[]): Promise<string>;
   /** Applies manifests. */
-  apply(manifest: object | string): Promise<string>;
+  apply(manifest: string): Promise<string>;
   /** Its services' pods, or one service's. */
   listPods(service?: string): Promise<Pod[]>;
   getSecret(name: string, key: string): Promise<string>;
   /** Runs a script in a pod of a Deployment, and returns what it prints. */
   exec(deployment: string, script: string): Promise<string>;
-  /** Resolves when every pod is ready, each Deployment has as many as it should, and none is ending. Throws after the time, in milliseconds. */
-  settle(withinMs?: number): Promise<void>;
+  /** Resolves when every pod is ready, each Deployment has as many as it should, and none is ending. Throws after ten minutes. */
+  settle(): Promise<void>;
   /** Runs a statement in a service's database. */
   query<Row>(service: string, statement: string): Promise<Row[]>;
 }
@@ -54,7 +53,7 @@ export async function command(
   args: readonly string[],
   options: { timeoutMs?: number; input?: string } = {},
 ): Promise<string> {
-  const running = run(file, args, { maxBuffer: 256 * 1024 * 1024, timeout: options.timeoutMs ?? 600_000 });
+  const running = run(file, args, { maxBuffer: 256 * 1024 * 1024, timeout: options.timeoutMs ?? patienceMs });
   if (options.input !== undefined) running.child.stdin?.end(options.input);
   return (await running).stdout;
 }
@@ -76,15 +75,12 @@ export function openRelease(name: string, namespace: string): Release {
     namespace,
     kubectl,
     helm: (...args) => command("helm", ["--namespace", namespace, ...args]),
-    apply: (manifest) =>
-      command("kubectl", ["--namespace", namespace, "apply", "-f", "-"], {
-        input: typeof manifest === "string" ? manifest : JSON.stringify(manifest),
-      }),
+    apply: (manifest) => command("kubectl", ["--namespace", namespace, "apply", "-f", "-"], { input: manifest }),
     listPods,
     getSecret,
     exec: (deployment, script) => kubectl("exec", `deployment/${deployment}`, "--", "node", "--eval", script),
-    async settle(withinMs = 600_000) {
-      const untilMs = performance.now() + withinMs;
+    async settle() {
+      const untilMs = performance.now() + patienceMs;
       for (;;) {
         const { items }: { items: { spec: { replicas: number }; status: Record<string, number>; metadata: { generation: number } }[] } =
           JSON.parse(await kubectl("get", "deployments", "-l", instance, "-o", "json"));

@@ -21,12 +21,12 @@ export async function fillMemory(release: Release, service: string, what: keyof 
   const before = restartsOf(pod);
   const script = `
     process.kill(1, "SIGUSR1");
-    setTimeout(async () => {
-      const [{ webSocketDebuggerUrl }] = await (await fetch("http://127.0.0.1:9229/json/list")).json();
+    const find = () => fetch("http://127.0.0.1:9229/json/list").then((response) => response.json()).catch(find); // it is being opened
+    find().then(([{ webSocketDebuggerUrl }]) => {
       const socket = new WebSocket(webSocketDebuggerUrl);
       socket.onopen = () => socket.send(JSON.stringify({ id: 1, method: "Runtime.evaluate", params: { expression: ${JSON.stringify(fillers[what])} } }));
       socket.onclose = () => process.exit();
-    }, 500);`;
+    });`;
   const startedMs = performance.now();
   await release.kubectl("exec", pod.metadata.name, "--", "node", "--eval", script).catch(() => {}); // it ends with the container
   for (;;) {
@@ -40,7 +40,7 @@ export async function fillMemory(release: Release, service: string, what: keyof 
   }
 }
 
-export function restartsOf({ status }: Pod): number {
+function restartsOf({ status }: Pod): number {
   return (status.containerStatuses ?? []).reduce((sum, { restartCount }) => sum + restartCount, 0);
 }
 

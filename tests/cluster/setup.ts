@@ -9,7 +9,7 @@ export const chart = join(root, "k8s/parley");
 export const components = [...Object.keys(services), "gateway"];
 /** The images' tags: the second version has one migration more. */
 export const tags = { first: "cluster-test-1", second: "cluster-test-2" };
-export const postgresImage = "parley/postgres:cluster-test";
+const postgresImage = "parley/postgres:cluster-test";
 
 interface Volume {
   readonly name: string;
