@@ -168,6 +168,7 @@ test("who watches asks again when orders is restarted, and goes on", async () =>
     throw new Error("the stream ended before the order did");
   });
   expect(seen.at(-1)).toBe(State.CONFIRMED);
+  await eventually(() => orders.getOrder({ orderId }, options)); // it is back: who looks late sees the order confirmed at once
 });
 
 test("no log of a checkout, however it goes, holds a card's token, a name, an address or an e-mail", async () => {
