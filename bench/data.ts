@@ -10,7 +10,6 @@ import { createServiceToken } from "@parley/chassis/auth/service-token.ts";
 import { openDatabase } from "@parley/chassis/data/database.ts";
 import { embeddedUrl } from "@parley/chassis/data/embedded-postgres.ts";
 import { openEventLog } from "@parley/chassis/data/event-log.ts";
-import { clientInterceptors } from "@parley/chassis/rpc/interceptors/all.ts";
 import { openTransport } from "@parley/chassis/rpc/transport.ts";
 import { createLogger } from "@parley/chassis/telemetry/log.ts";
 import { makeDataDir } from "@parley/chassis/testing/data-dir.ts";
@@ -44,12 +43,15 @@ console.log(
   `seeded ${productCount} products, their events and their stock in ${Math.round((performance.now() - seedStartedMs) / 1_000)} s`,
 );
 
+const log = await createLogger("silent");
 const serviceToken = await createServiceToken("carts", join(dataDir, "keys/carts.private.json"), "parley");
 const open = (name: string, contracts: Parameters<typeof openTransport>[0]["contracts"]) =>
   openTransport({
     target: `ipv4:127.0.0.1:${suite.portOf(name)}`,
     contracts,
-    interceptors: clientInterceptors({ registry: new Registry(), serviceToken }),
+    peerName: name,
+    telemetry: { serviceName: "bench", log, registry: new Registry() },
+    serviceToken,
     maxMessageBytes: 4 * 1024 * 1024,
   });
 const transports = [open("catalog", [CatalogService]), open("inventory", [InventoryService])] as const;
@@ -57,7 +59,7 @@ const catalog = createClient(CatalogService, transports[0]);
 const inventory = createClient(InventoryService, transports[1]);
 const catalogPool = new Pool({ connectionString: catalogUrl, max: poolSize });
 const inventoryPool = new Pool({ connectionString: embeddedUrl(dataDir, "inventory"), max: poolSize });
-const eventLog = openEventLog(catalogDatabase, { source: "catalog", log: await createLogger("silent") });
+const eventLog = openEventLog(catalogDatabase, { source: "catalog", log });
 
 const randomId = (): string => seededId(1 + Math.floor(Math.random() * productCount));
 const words = ["linen bowl", "walnut lamp", "copper kettle", "wool blanket", "oak shelf", "brass clock"];

@@ -7,6 +7,7 @@ import { openAdmin } from "./admin.ts";
 import { ensureLocalKeys } from "./auth/local-keys.ts";
 import { type ConfigShape, commonConfig, portAt, readConfig } from "./config.ts";
 import { startEmbeddedDatabases } from "./data/embedded-databases.ts";
+import { watchEventLoop } from "./event-loop.ts";
 import { flushMs } from "./rpc/shutdown.ts";
 import { localTargets } from "./rpc/transports.ts";
 import type { Component, RunningComponent } from "./service.ts";
@@ -51,6 +52,7 @@ export async function startProcess(
   setLogger({ error: (...text) => log.warn({ grpc: text.join(" ") }, "grpc-js") });
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
+  const eventLoop = watchEventLoop();
   const tls = common.PARLEY_TLS_DIR === undefined ? undefined : await openTlsFolder(common.PARLEY_TLS_DIR, log);
   let ready = false;
   const running: RunningComponent[] = [];
@@ -66,7 +68,7 @@ export async function startProcess(
   const targets = localTargets(places, common.PARLEY_HOST);
   const env = { ...targets, ...environment, ...databases.env, ...keys };
   for (const [index, component] of components.entries()) {
-    const started = await component.start({ env, common, log, registry, tls, grpcPort: grpcPorts[index] ?? 0 });
+    const started = await component.start({ env, common, log, registry, eventLoop, tls, grpcPort: grpcPorts[index] ?? 0 });
     running.push(started);
     ports.set(component.name, started.port);
   }
@@ -91,6 +93,7 @@ export async function startProcess(
       }
       await Promise.race([Promise.all(drains), flushed]);
       admin.close();
+      eventLoop.stop();
       tls?.close();
       await databases.stop();
     },

@@ -64,7 +64,7 @@ async function startKeeper(env: NodeJS.ProcessEnv = {}) {
   });
   onTestFinished(() => running.stop());
   const serverPid = () => Number(readFileSync(join(dataDir, "postgres/data/postmaster.pid"), "utf8").split("\n")[0]);
-  return { client: createClient(EchoService, openTestTransport([port], [EchoService])), dataDir, serverPid };
+  return { client: createClient(EchoService, openTestTransport([port], { retries: false })), dataDir, serverPid };
 }
 
 test("a service with a database and no URL for it gets an embedded one, at its newest schema", async () => {

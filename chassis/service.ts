@@ -8,14 +8,17 @@ import { type CommonConfig, type Config, type ConfigShape, databaseUrl, keyFile,
 import { type Database, type DatabaseDefinition, type DatabaseOptions, databaseConfig, databaseOptions } from "./data/database.ts";
 import { type EventLog, openEventLog } from "./data/event-log.ts";
 import { loadMigrations, migrate } from "./data/migrations.ts";
+import type { EventLoopWatch } from "./event-loop.ts";
 import { createHealth } from "./rpc/health.ts";
 import { serverInterceptors } from "./rpc/interceptors/all.ts";
+import { loadShedding } from "./rpc/interceptors/load-shedding.ts";
 import { warmValidation } from "./rpc/interceptors/validation.ts";
 import { internalError } from "./rpc/internal-error.ts";
 import { createReflection } from "./rpc/reflection.ts";
 import { openServer } from "./rpc/server.ts";
 import { type Neighbours, openTransports, targetsConfig } from "./rpc/transports.ts";
 import { listenError, StartError } from "./start-error.ts";
+import type { Telemetry } from "./telemetry/telemetry.ts";
 import type { TlsFiles } from "./tls-files.ts";
 
 /** What a process runs: a service, or the gateway. */
@@ -54,6 +57,7 @@ export interface Runtime {
   readonly common: CommonConfig;
   readonly log: Logger;
   readonly registry: Registry;
+  readonly eventLoop: EventLoopWatch;
   /** What services and gateway call each other with. Undefined: without TLS. */
   readonly tls?: TlsFiles | undefined;
   /** The gRPC port that a service listens on. */
@@ -129,11 +133,12 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
     database: componentDatabase,
     keyVariable,
     async start(runtime) {
-      const { env, common, registry, tls, grpcPort } = runtime;
+      const { env, common, registry, tls, grpcPort, eventLoop } = runtime;
       const log = runtime.log.child({ service: name });
+      const telemetry: Telemetry = { serviceName: name, log, registry };
       const auth = readConfig(authConfig, env);
       const serviceToken = await createServiceToken(name, env[keyVariable] ?? "", auth.PARLEY_AUTH_AUDIENCE);
-      const transports = openTransports(neighbours, { ...runtime, serviceToken, withoutRetries });
+      const transports = openTransports(neighbours, { env, common, tls, telemetry, serviceToken, withoutRetries });
       await componentDatabase?.migrate({ env, log });
       const database = defined?.open(optionsIn(env));
       let eventLog: EventLog | undefined;
@@ -163,7 +168,7 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
         host: common.PARLEY_HOST,
         port: grpcPort,
         implementations: [...implementations, health.implementation, ...reflection],
-        interceptors: serverInterceptors({ log, registry, authenticate: createAuthenticate(auth) }),
+        interceptors: serverInterceptors({ telemetry, shed: loadShedding(telemetry, eventLoop), authenticate: createAuthenticate(auth) }),
         unexpected: (error) => internalError(error, log),
         maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
         connectionAgeMs: common.PARLEY_CONNECTION_AGE,

@@ -181,7 +181,7 @@ test("requests whose connection is gone count no more, however many were sent ah
     socket.write("GET /testing/echo/x?ending.delay=60s HTTP/1.1\r\nhost: x\r\n\r\n".repeat(10));
     await eventually(async () => {
       const metrics = await (await fetch(`http://127.0.0.1:${port + 1}/metrics`)).text();
-      expect(metrics).toMatch(/gateway_in_progress\{[^}]*\} 10\n/);
+      expect(metrics).toMatch(/rpc_server_active_calls\{[^}]*service_name="gateway"[^}]*\} 10\n/);
     });
     socket.resetAndDestroy();
   }
@@ -244,7 +244,11 @@ test("answers that a slow reader has not read yet are not lost when the gateway 
       `POST /testing/echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
     );
   const metrics = async () => (await fetch(`http://127.0.0.1:${port + 1}/metrics`)).text();
-  await eventually(async () => expect(await metrics()).toMatch(/gateway_handled_total\{[^}]*grpc_code="OK"\} 4/));
+  await eventually(async () =>
+    expect(await metrics()).toMatch(
+      /rpc_server_call_duration_seconds_count\{[^}]*service_name="gateway"[^}]*rpc_response_status_code="OK"\} 4/,
+    ),
+  );
   const stopped = running.stop();
   await eventually(async () => expect(await fetch(url).catch(() => "refused")).toBe("refused"));
   let received = 0;

@@ -419,7 +419,9 @@ describe("bad input is refused with a word of why, and the next call works:", ()
     stream.close(code);
     await eventually(async () => {
       const metrics = await (await fetch(`http://127.0.0.1:${port + 1}/metrics`)).text();
-      expect(metrics).toMatch(/gateway_handled_total\{[^}]*grpc_code="CANCELLED"\} 1/);
+      expect(metrics).toMatch(
+        /rpc_server_call_duration_seconds_count\{[^}]*service_name="gateway"[^}]*rpc_response_status_code="CANCELLED"\} 1/,
+      );
     });
   });
 

@@ -3,13 +3,16 @@ import type { UniversalHandlerFn } from "@connectrpc/connect/protocol";
 import { createAuthenticate } from "@parley/chassis/auth/authenticate.ts";
 import { type Config, readConfig } from "@parley/chassis/config.ts";
 import { peerKey } from "@parley/chassis/rpc/context-keys.ts";
+import { fail, retryAfter } from "@parley/chassis/rpc/errors.ts";
 import { gatewayInterceptors } from "@parley/chassis/rpc/interceptors/all.ts";
+import { loadShedding } from "@parley/chassis/rpc/interceptors/load-shedding.ts";
 import { internalError } from "@parley/chassis/rpc/internal-error.ts";
 import { createReflection } from "@parley/chassis/rpc/reflection.ts";
 import { createShutdown } from "@parley/chassis/rpc/shutdown.ts";
 import { type Neighbours, openTransports, targetsConfig } from "@parley/chassis/rpc/transports.ts";
 import type { Component } from "@parley/chassis/service.ts";
 import { listenError, StartError } from "@parley/chassis/start-error.ts";
+import type { Telemetry } from "@parley/chassis/telemetry/telemetry.ts";
 import { openTlsFiles, type TlsFiles } from "@parley/chassis/tls-files.ts";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import type { Logger } from "pino";
@@ -26,7 +29,7 @@ import { openOnePort } from "./one-port.ts";
 import { createPages } from "./pages.ts";
 import { protocolOf } from "./protocol.ts";
 import { createRateLimit } from "./rate-limit.ts";
-import { refuseCall, tryLater } from "./refuse.ts";
+import { refuseCall } from "./refuse.ts";
 import { relay } from "./relay.ts";
 import { endBody } from "./request-body.ts";
 import { createRestHandler } from "./rest.ts";
@@ -37,8 +40,13 @@ const retryMs = 1_000;
 /** Time that such a call's body has to come to its end: it is dropped, so that the client reads the refusal. */
 const refusedBodyMs = 1_000;
 const tooManyCalls = {
-  all: tryLater(ErrorReason.UNAVAILABLE, "the gateway has too many calls in progress: try again", retryMs),
-  client: tryLater(ErrorReason.TOO_MANY_CALLS, "too many calls of this client are in progress: end some, or try again", retryMs),
+  all: fail(ErrorReason.UNAVAILABLE, "the gateway has too many calls in progress: try again", {}, retryAfter(retryMs)),
+  client: fail(
+    ErrorReason.TOO_MANY_CALLS,
+    "too many calls of this client are in progress: end some, or try again",
+    {},
+    retryAfter(retryMs),
+  ),
 };
 
 /**
@@ -55,9 +63,10 @@ export function createGateway(serviceNames: readonly string[]): Component {
       const { env, common, registry } = runtime;
       const config = readConfig(gatewayConfig, env);
       const log = runtime.log.child({ service: "gateway" });
+      const telemetry: Telemetry = { serviceName: "gateway", log, registry };
       const neighbours: Neighbours = Object.fromEntries(serviceNames.map((name) => [name, contractsOf(name)]));
       const contracts = Object.values(neighbours).flat();
-      const transports = openTransports(neighbours, runtime);
+      const transports = openTransports(neighbours, { ...runtime, telemetry });
       const shutdown = createShutdown("the gateway");
       const methods = Object.entries(neighbours).flatMap(([name, served]) =>
         served.flatMap((contract) => relay(contract, transports.get(name))),
@@ -65,7 +74,7 @@ export function createGateway(serviceNames: readonly string[]): Component {
       const reflection = config.PARLEY_GATEWAY_REFLECTION === "on" ? createReflection(contracts) : [];
       const options = {
         methods: [...methods, ...reflection.flatMap((served) => Object.values(served.methods))],
-        interceptors: gatewayInterceptors({ log, registry, report: reportCallEnd }),
+        interceptors: gatewayInterceptors({ telemetry, shed: loadShedding(telemetry, runtime.eventLoop), report: reportCallEnd }),
         unexpected: (error: unknown) => (error instanceof ConnectError ? error : internalError(error, log)),
         maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
         shutdown,

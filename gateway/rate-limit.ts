@@ -1,9 +1,9 @@
 import type { ConnectError } from "@connectrpc/connect";
 import type { Authenticate } from "@parley/chassis/auth/authenticate.ts";
+import { fail, retryAfter } from "@parley/chassis/rpc/errors.ts";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { clientKeyOf } from "./client-address.ts";
 import type { NodeRequest } from "./node-request.ts";
-import { tryLater } from "./refuse.ts";
 
 /** Clients that are remembered at most. Beyond, the one that is remembered for longest is let in as if it were new. */
 const maxClients = 100_000;
@@ -33,7 +33,7 @@ export function createRateLimit(options: {
     const waitMs = take(await callerOf(request, address), performance.now());
     if (waitMs === 0) return undefined;
     const text = `too many calls: ${options.perSecond} a second are let in, and ${options.burst} at once; try again in ${Math.ceil(waitMs)} ms`;
-    return tryLater(ErrorReason.RATE_LIMITED, text, Math.ceil(waitMs));
+    return fail(ErrorReason.RATE_LIMITED, text, {}, retryAfter(waitMs));
   };
 }
 

@@ -1,10 +1,10 @@
 import { type JsonValue, toJson } from "@bufbuild/protobuf";
-import { anyPack, anyUnpack, durationMs } from "@bufbuild/protobuf/wkt";
+import { anyPack, anyUnpack } from "@bufbuild/protobuf/wkt";
 import { Code, type ConnectError } from "@connectrpc/connect";
 import { type Compression, createAsyncIterable, type UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { codeToHttpStatus } from "@connectrpc/connect/protocol-connect";
-import { statusMessageOf } from "@parley/chassis/rpc/errors.ts";
-import { BadRequestSchema, RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
+import { retryDelayMsOf, statusMessageOf } from "@parley/chassis/rpc/errors.ts";
+import { BadRequestSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { type Status, StatusSchema } from "@parley/gen/google/rpc/status_pb.js";
 import { compressMinBytes } from "./compression.ts";
 import { types } from "./contracts.ts";
@@ -68,6 +68,6 @@ function withBytes({ status, header }: { status: number; header: Headers }, byte
 
 /** Returns the header that says what an error's `google.rpc.RetryInfo` does, in whole seconds (RFC 9110, section 10.2.3). */
 export function retryAfterOf(error: ConnectError): Record<string, string> {
-  const [retry] = error.findDetails(RetryInfoSchema);
-  return retry?.retryDelay === undefined ? {} : { "retry-after": String(Math.ceil(durationMs(retry.retryDelay) / 1_000)) };
+  const delayMs = retryDelayMsOf(error);
+  return delayMs === undefined ? {} : { "retry-after": String(Math.ceil(delayMs / 1_000)) };
 }

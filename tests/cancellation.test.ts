@@ -1,9 +1,9 @@
 import { randomInt } from "node:crypto";
 import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
-import { openTransport } from "@parley/chassis/rpc/transport.ts";
 import { eventually } from "@parley/chassis/testing/eventually.ts";
+import { openTestTransport } from "@parley/chassis/testing/rpc.ts";
 import { GreeterService } from "@parley/gen/parley/greeter/v1/greeter_pb.js";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 import { startSuite } from "./suite.ts";
 
 const calls = 10_000;
@@ -83,7 +83,6 @@ test(`${calls} calls that are cancelled at random leave nothing behind, and fail
 });
 
 function openClient(address: string): Client<typeof GreeterService> {
-  const transport = openTransport({ target: `ipv4:${address}`, contracts: [], interceptors: [], maxMessageBytes: 4096 });
-  onTestFinished(() => transport.close());
+  const transport = openTestTransport([address], { retries: false });
   return createClient(GreeterService, transport);
 }

@@ -10,7 +10,7 @@ import { optionsFor, partPids, postgresPids, query, type Suite, setStock, shopOf
 
 /** A client of the inventory's own port. */
 function inventoryOf(suite: Suite) {
-  return createClient(InventoryService, openTestTransport([suite.portOf("inventory")], [InventoryService]));
+  return createClient(InventoryService, openTestTransport([suite.portOf("inventory")]));
 }
 
 test("when Postgres is killed under write load no acknowledged write is lost, and the services recover by themselves", async () => {

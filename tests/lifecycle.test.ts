@@ -7,11 +7,11 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { openTransport } from "@parley/chassis/rpc/transport.ts";
 import { testAuth } from "@parley/chassis/testing/auth.ts";
 import { makeDataDir } from "@parley/chassis/testing/data-dir.ts";
 import { eventually } from "@parley/chassis/testing/eventually.ts";
 import { findFreePorts } from "@parley/chassis/testing/ports.ts";
+import { openTestTransport } from "@parley/chassis/testing/rpc.ts";
 import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "@parley/gen/grpc/health/v1/health_pb.js";
 import { ServerReflection } from "@parley/gen/grpc/reflection/v1/reflection_pb.js";
 import { GreeterService } from "@parley/gen/parley/greeter/v1/greeter_pb.js";
@@ -102,8 +102,7 @@ test("no unary call that was accepted is dropped when it stops under load", asyn
   const suite = await startSuite();
   // Without the contract the transport repeats nothing but what gRPC knows to be safe: streams that the server refused.
   const [grpc, gateway] = [suite.grpcAddress, suite.gatewayUrl.replace("http://", "")].map((address) => {
-    const transport = openTransport({ target: `ipv4:${address}`, contracts: [], interceptors: [], maxMessageBytes: 1024 });
-    onTestFinished(() => transport.close());
+    const transport = openTestTransport([address], { retries: false });
     return createClient(GreeterService, transport);
   });
   const wrong: unknown[] = [];
@@ -267,8 +266,7 @@ test.skipIf(!existsSync("/dev/full"))("it serves while the disk of its log is fu
     closeSync(full);
   });
   await once(child, "message");
-  const transport = openTransport({ target: `ipv4:127.0.0.1:${basePort}`, contracts: [], interceptors: [], maxMessageBytes: 4096 });
-  onTestFinished(() => transport.close());
+  const transport = openTestTransport([basePort], { retries: false });
   for (let call = 0; call < 10; call++) await createClient(GreeterService, transport).hello({});
   child.kill("SIGTERM");
   expect(await once(child, "exit")).toEqual([0, null]);

@@ -7,7 +7,6 @@ import { Code } from "@connectrpc/connect";
 import { ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { Access } from "@parley/gen/parley/options/v1/options_pb.js";
 import { exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from "jose";
-import { Registry } from "prom-client";
 import { expect, onTestFinished, test } from "vitest";
 import { authConfig, createAuthenticate } from "../auth/authenticate.ts";
 import { customerIdOf, identityKey } from "../auth/caller.ts";
@@ -18,7 +17,8 @@ import { readConfig } from "../config.ts";
 import { serverInterceptors } from "../rpc/interceptors/all.ts";
 import { asService, asUser, testAuth } from "../testing/auth.ts";
 import { failureOf } from "../testing/failure.ts";
-import { createTestLog, openTestEcho } from "../testing/rpc.ts";
+import { openTestEcho } from "../testing/rpc.ts";
+import { testTelemetry } from "../testing/telemetry.ts";
 
 /** The method Secret is for staff and services. */
 async function openSecret() {
@@ -82,7 +82,7 @@ async function openIssuer(alg: "EdDSA" | "ES256" | "RS256" | "ES384" = "ES256") 
   });
   const { client } = await openTestEcho(
     {},
-    { interceptors: serverInterceptors({ log: createTestLog().log, registry: new Registry(), authenticate }) },
+    { interceptors: serverInterceptors({ telemetry: testTelemetry(), shed: (next) => next, authenticate }) },
   );
   const call = (token: string) => client.secret({}, { headers: { authorization: `Bearer ${token}` } });
   return { addKey, call, authenticate, server, fetches: () => fetched };

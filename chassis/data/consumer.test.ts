@@ -106,16 +106,7 @@ async function openPoisoned() {
       counter: {
         client: createClient(
           EventLogService,
-          openTestTransport(
-            [port],
-            [EventLogService],
-            [
-              (next) => async (req) => {
-                req.header.set("authorization", (await asService()).headers.authorization);
-                return next(req);
-              },
-            ],
-          ),
+          openTestTransport([port], { serviceToken: async () => (await asService()).headers.authorization.replace("Bearer ", "") }),
         ),
         handlers: [
           onEvent(NumberCountedSchema, async (tx, { number }) => {
@@ -190,7 +181,7 @@ test("a consumer that is new begins at the first event, and one that was stopped
 
 test("events of types that nobody handles are passed over, and the cursor moves past them", async () => {
   const { append, database, port, numbers } = await openBoth();
-  const client = createClient(EventLogService, openTestTransport([port], [EventLogService]));
+  const client = createClient(EventLogService, openTestTransport([port]));
   const { headers } = await asService();
   const { log } = createTestLog();
   const read: typeof client.read = (request, options) => client.read(request, { ...options, headers });
@@ -204,7 +195,7 @@ test("events of types that nobody handles are passed over, and the cursor moves 
 
 test("a log is read by one stream, however often it is begun again", async () => {
   const { append, database, port, registry } = await openBoth();
-  const client = createClient(EventLogService, openTestTransport([port], [EventLogService]));
+  const client = createClient(EventLogService, openTestTransport([port]));
   const { headers } = await asService();
   let reads = 0;
   const read: typeof client.read = (request, options) => {
@@ -220,5 +211,5 @@ test("a log is read by one stream, however often it is begun again", async () =>
   onTestFinished(() => consumer.stop());
   await append("a", 1);
   await eventually(() => expect(reads).toBeGreaterThan(3));
-  await eventually(async () => expect(await registry.metrics()).toMatch(/^grpc_server_in_progress\{[^}]*"Read"[^}]*\} 1$/m));
+  await eventually(async () => expect(await registry.metrics()).toMatch(/^rpc_server_active_calls\{[^}]*Read"\} 1$/m));
 });

@@ -1,4 +1,5 @@
 import { createServer } from "node:net";
+import { Criticality } from "@parley/gen/parley/options/v1/options_pb.js";
 import { sql } from "kysely";
 import { Client } from "pg";
 import { expect, onTestFinished, test } from "vitest";
@@ -46,7 +47,16 @@ function createBarrier(count: number): () => Promise<void> {
 }
 
 function callWith(signal: AbortSignal): CurrentCall {
-  return { requestId: "test", traceId: "0".repeat(32), passedOn: new Map(), deadlineMs: undefined, isBackground: false, signal };
+  return {
+    requestId: "test",
+    traceId: "0".repeat(32),
+    passedOn: new Map(),
+    method: "test",
+    criticality: Criticality.DEFAULT,
+    deadlineMs: undefined,
+    isBackground: false,
+    signal,
+  };
 }
 
 test("int8 is read as bigint, beyond what a number can hold", async () => {

@@ -24,7 +24,7 @@ async function openLog(given?: DatabaseOptions, pollMs?: number) {
     await database.close();
   });
   const { port } = await openTestServer([implement(EventLogService, log.handlers)]);
-  const client = createClient(EventLogService, openTestTransport([port], [EventLogService]));
+  const client = createClient(EventLogService, openTestTransport([port]));
   return { options, database, log, client };
 }
 

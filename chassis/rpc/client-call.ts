@@ -16,8 +16,6 @@ export interface ClientCall<I extends DescMessage, O extends DescMessage> {
   readonly trailer: Headers;
   /** Resolves with the response's headers; rejects with the call's error. */
   readonly answered: Promise<void>;
-  /** Whether the connection was lost after the answer had begun: gRPC itself does not retry such a call (gRFC A6). */
-  readonly wasCutOff: boolean;
   /** Sends a message; resolves when there is room for the next. Rejects when the call has ended. One at a time. */
   send(message: MessageShape<I>): Promise<void>;
   /** Says that no more messages will be sent. */
@@ -55,8 +53,6 @@ export function startCall<I extends DescMessage, O extends DescMessage>(
   let reading: PromiseWithResolvers<MessageShape<O> | undefined> | undefined;
   let sending: PromiseWithResolvers<void> | undefined;
   let end: { readonly error: ConnectError | undefined } | undefined;
-  let hasBegun = false;
-  let wasCutOff = false;
 
   const deadline = options.timeoutMs === undefined ? Number.POSITIVE_INFINITY : Date.now() + options.timeoutMs;
   const call = channel.createCall(createMethodUrl("/", method), deadline, undefined, null, undefined);
@@ -87,7 +83,6 @@ export function startCall<I extends DescMessage, O extends DescMessage>(
   call.start(metadata, {
     onReceiveMetadata(received) {
       copyHeaders(metadataToHeaders(received), header);
-      hasBegun = true;
       answered.resolve();
     },
     onReceiveMessage(bytes: Buffer) {
@@ -100,7 +95,6 @@ export function startCall<I extends DescMessage, O extends DescMessage>(
     },
     onReceiveStatus(status) {
       copyHeaders(metadataToHeaders(status.metadata), trailer);
-      wasCutOff = hasBegun && status.code === grpc.status.UNAVAILABLE && !isFromServer(status);
       settle(status.code === grpc.status.OK ? undefined : failureOf(status, header, method, Date.now() > deadline - maxClockErrorMs));
     },
   });
@@ -133,9 +127,6 @@ export function startCall<I extends DescMessage, O extends DescMessage>(
     header,
     trailer,
     answered: answered.promise,
-    get wasCutOff() {
-      return wasCutOff;
-    },
     async send(message) {
       if (end !== undefined) throw end.error ?? new Error("the call has ended");
       const bytes = serialize(message);

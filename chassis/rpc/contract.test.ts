@@ -3,12 +3,11 @@ import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { createServiceImplSpec } from "@connectrpc/connect";
 import { Health } from "@parley/gen/grpc/health/v1/health_pb.js";
 import { GreeterService } from "@parley/gen/parley/greeter/v1/greeter_pb.js";
-import { Access } from "@parley/gen/parley/options/v1/options_pb.js";
+import { Access, Criticality } from "@parley/gen/parley/options/v1/options_pb.js";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { expect, test } from "vitest";
 import { openTestServer } from "../testing/rpc.ts";
-import { accessOf, deadlineMsOf, isIdempotent, serviceNameOf } from "./contract.ts";
-import { createServiceConfig } from "./service-config.ts";
+import { accessOf, criticalityOf, deadlineMsOf, isIdempotent, serviceNameOf } from "./contract.ts";
 
 /** A contract of ours whose methods state nothing. */
 function silentContract(): DescService {
@@ -51,9 +50,16 @@ test("a service is found by the package of its contract", () => {
   expect(() => serviceNameOf(Health)).toThrow("grpc.health.v1.Health is not in a package parley.<service>.v1");
 });
 
-test("only methods that may be repeated have a retry policy", () => {
+test("only what the contract says may be repeated is", () => {
   expect([isIdempotent(EchoService.method.echo), isIdempotent(EchoService.method.echoOnce)]).toEqual([true, false]);
-  expect(createServiceConfig([EchoService]).methodConfig).toMatchObject([
-    { name: [{ service: "parley.testing.v1.EchoService", method: "Echo" }], retryPolicy: { retryableStatusCodes: ["UNAVAILABLE"] } },
+});
+
+test("a method's criticality is the contract's, else default; health and reflection are critical", () => {
+  const { echoCritical, echoHedged, echo } = EchoService.method;
+  expect([echoCritical, echoHedged, echo, Health.method.check].map(criticalityOf)).toEqual([
+    Criticality.CRITICAL,
+    Criticality.SHEDDABLE,
+    Criticality.DEFAULT,
+    Criticality.CRITICAL,
   ]);
 });

@@ -1,6 +1,6 @@
 import { type DescMethod, type DescService, getOption, hasOption } from "@bufbuild/protobuf";
 import { durationMs, MethodOptions_IdempotencyLevel as IdempotencyLevel } from "@bufbuild/protobuf/wkt";
-import { Access, access, deadline } from "@parley/gen/parley/options/v1/options_pb.js";
+import { Access, access, Criticality, criticality, deadline, hedge_after as hedgeAfter } from "@parley/gen/parley/options/v1/options_pb.js";
 import { StartError } from "../start-error.ts";
 
 /** What a unary method may take where its contract states nothing, in milliseconds. */
@@ -13,13 +13,24 @@ export const accessOf: (method: DescMethod) => readonly Access[] = once((method)
 
 /** Throws StartError, naming each method whose contract states no access. */
 export function assertAccessStated(contracts: readonly DescService[]): void {
-  const missing = contracts
-    .flatMap((contract) => contract.methods)
-    .filter((method) => accessOf(method).length === 0 || accessOf(method).includes(Access.UNSPECIFIED))
-    .map((method) => `${method.parent.typeName}.${method.name}`);
-  if (missing.length > 0) {
-    throw new StartError(`no access stated for ${missing.join(", ")}: add option (parley.options.v1.access) to the contract`);
-  }
+  const missing = methodsOf(contracts, (method) => accessOf(method).length === 0 || accessOf(method).includes(Access.UNSPECIFIED));
+  if (missing !== "") throw new StartError(`no access stated for ${missing}: add option (parley.options.v1.access) to the contract`);
+}
+
+/** Throws StartError, naming each method that is to be hedged and may not be: it has side effects, or is a stream. */
+export function assertHedging(contracts: readonly DescService[]): void {
+  const wrong = methodsOf(
+    contracts,
+    (method) =>
+      hedgeAfterMsOf(method) !== undefined && (method.idempotency !== IdempotencyLevel.NO_SIDE_EFFECTS || method.methodKind !== "unary"),
+  );
+  if (wrong !== "")
+    throw new StartError(`${wrong} cannot have (parley.options.v1.hedge_after): it is for unary methods with NO_SIDE_EFFECTS`);
+}
+
+function methodsOf(contracts: readonly DescService[], isMeant: (method: DescMethod) => boolean): string {
+  const methods = contracts.flatMap((contract) => contract.methods).filter(isMeant);
+  return methods.map(({ parent, name }) => `${parent.typeName}.${name}`).join(", ");
 }
 
 /** Returns how long a call of the method may take, in milliseconds; undefined: as long as its connection, as those of contracts other than ours. */
@@ -27,6 +38,17 @@ export const deadlineMsOf: (method: DescMethod) => number | undefined = once((me
   if (hasOption(method, deadline)) return durationMs(getOption(method, deadline));
   return method.methodKind === "unary" && isOurs(method.parent) ? defaultDeadlineMs : undefined;
 });
+
+/** Returns how much depends on a call of the method. Contracts other than ours, such as health and reflection, are critical: operators need them most then. */
+export const criticalityOf: (method: DescMethod) => Criticality = once((method) => {
+  if (!isOurs(method.parent)) return Criticality.CRITICAL;
+  return getOption(method, criticality) || Criticality.DEFAULT;
+});
+
+/** Returns after how long without an answer a call of the method is sent a second time, in milliseconds; undefined: never. */
+export const hedgeAfterMsOf: (method: DescMethod) => number | undefined = once((method) =>
+  hasOption(method, hedgeAfter) ? durationMs(getOption(method, hedgeAfter)) : undefined,
+);
 
 /** Whether a call of the method may be sent twice. */
 export function isIdempotent(method: DescMethod): boolean {

@@ -1,11 +1,9 @@
 import { Code, createClient, createRouterTransport } from "@connectrpc/connect";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
-import { Registry } from "prom-client";
 import { expect, test } from "vitest";
 import { failureOf } from "../testing/failure.ts";
 import { openTestChain, openTestEcho, openTestTransport } from "../testing/rpc.ts";
 import { detach } from "./current-call.ts";
-import { clientInterceptors } from "./interceptors/all.ts";
 import { currentCall } from "./interceptors/current-call.ts";
 
 test("what is left of a call's deadline is all that its own calls have", async () => {
@@ -90,7 +88,7 @@ test("a header to pass on that gRPC cannot carry is left out", async () => {
   const inMemory = createClient(
     EchoService,
     createRouterTransport((router) => router.service(EchoService, { echo: () => client.echo({}) }), {
-      router: { interceptors: [currentCall] },
+      router: { interceptors: [currentCall({ isEdge: false })] },
     }),
   );
   await inMemory.echo({}, { headers: { baggage: "ä", authorization: "Bearer ok" } });
@@ -120,8 +118,7 @@ test("a user's token goes on to further calls; work in the background has the se
       return {};
     },
   });
-  const interceptors = clientInterceptors({ registry: new Registry(), serviceToken: async () => "own" });
-  const clientOfB = createClient(EchoService, openTestTransport([b.port], [EchoService], interceptors));
+  const clientOfB = createClient(EchoService, openTestTransport([b.port], { serviceToken: async () => "own" }));
   const { client } = await openTestEcho({
     async echo() {
       await clientOfB.echo({});

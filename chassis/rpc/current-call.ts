@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from "node:async_hooks";
+import type { Criticality } from "@parley/gen/parley/options/v1/options_pb.js";
 
 /** What the handler that is running now was called with, as far as its own calls need it. */
 export interface CurrentCall {
@@ -8,6 +9,10 @@ export interface CurrentCall {
   readonly passedOn: ReadonlyMap<string, string>;
   /** The trace's id, 32 hex digits. */
   readonly traceId: string;
+  /** The method, such as `parley.orders.v1.OrdersService/PlaceOrder`. */
+  readonly method: string;
+  /** How much depends on it, and so on all that its handler calls. */
+  readonly criticality: Criticality;
   /** When the call's deadline is, on the clock of performance.now(); undefined: it has none. */
   readonly deadlineMs: number | undefined;
   /** Fires when the call is cancelled or its deadline is over. */

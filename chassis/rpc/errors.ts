@@ -1,9 +1,9 @@
 import { create, type DescEnum, getOption, hasOption, type MessageInitShape } from "@bufbuild/protobuf";
 import type { GenEnum } from "@bufbuild/protobuf/codegenv2";
-import { anyPack } from "@bufbuild/protobuf/wkt";
+import { anyPack, durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { CodeSchema } from "@parley/gen/google/rpc/code_pb.js";
-import { BadRequestSchema, ErrorInfoSchema, type RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
+import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { type Status, StatusSchema } from "@parley/gen/google/rpc/status_pb.js";
 import { ErrorReason, ErrorReasonSchema } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { reason as reasonOption } from "@parley/gen/parley/options/v1/options_pb.js";
@@ -12,6 +12,9 @@ import { reason as reasonOption } from "@parley/gen/parley/options/v1/options_pb
 const maxMessageLength = 500;
 /** The field violations that an error tells at most. */
 const maxViolations = 10;
+
+/** Reasons of what was tried again already, as `<domain>/<reason>`. */
+const alreadyRetried = new Set<string>();
 
 /** A further detail of an error, where a program must react to it. */
 export type ErrorDetail =
@@ -50,10 +53,28 @@ function codesOf(schema: DescEnum): Map<number, { name: string; code: Code }> {
     .map((value) => {
       if (!hasOption(value, reasonOption)) throw new Error(`${schema.typeName}.${value.name} states no (parley.options.v1.reason).code`);
       // Connect's codes are gRPC's, under the same numbers.
-      const code: number = getOption(value, reasonOption).code;
+      const { code: codeNumber, alreadyRetried: isRetried } = getOption(value, reasonOption);
+      if (isRetried) alreadyRetried.add(`${schema.file.proto.package}/${value.localName}`);
+      const code: number = codeNumber;
       return [value.number, { name: value.localName, code: code as Code }] as const;
     });
   return new Map(entries);
+}
+
+/** Whether an error's reason says that what failed was tried again already. */
+export function wasRetried(error: ConnectError): boolean {
+  return error.findDetails(ErrorInfoSchema).some(({ domain, reason }) => alreadyRetried.has(`${domain}/${reason}`));
+}
+
+/** Returns how long an error asks to wait before the call is made again, in milliseconds; undefined: it does not say. */
+export function retryDelayMsOf(error: ConnectError): number | undefined {
+  const [retry] = error.findDetails(RetryInfoSchema);
+  return retry?.retryDelay === undefined ? undefined : durationMs(retry.retryDelay);
+}
+
+/** Returns the detail that asks to wait so long, in milliseconds. */
+export function retryAfter(delayMs: number): ErrorDetail {
+  return { desc: RetryInfoSchema, value: { retryDelay: durationFromMs(Math.ceil(delayMs)) } };
 }
 
 /** Returns the gRPC name of how a call ended, such as `OK` or `NOT_FOUND`. */
@@ -64,10 +85,15 @@ export function statusName(error: ConnectError | undefined): string {
 /** Returns the error of a call whose signal has fired: its deadline is over, we are stopping, or its caller left. */
 export function errorOfAbort({ reason }: AbortSignal): ConnectError {
   const code = reason instanceof ConnectError ? reason.code : Code.Canceled;
-  if (code === Code.DeadlineExceeded) return fail(ErrorReason.DEADLINE_EXCEEDED, "the call did not end within its deadline");
+  if (code === Code.DeadlineExceeded) return deadlineOver();
   if (code === Code.Unavailable) return reason; // of our own shutdown
   // Whatever a client gives as its reason, as in RST_STREAM, is no fault of ours.
   return fail(ErrorReason.CANCELLED, "the call was cancelled");
+}
+
+/** Returns the error of a call whose deadline is over. */
+export function deadlineOver(): ConnectError {
+  return fail(ErrorReason.DEADLINE_EXCEEDED, "the call did not end within its deadline");
 }
 
 /** Returns an error as it may be shown: an unexpected exception tells nothing of itself. */

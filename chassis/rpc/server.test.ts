@@ -222,7 +222,7 @@ test("a method that is not in the contract is UNIMPLEMENTED", async () => {
 
 test("health is told for the server and for each contract, and changes are watched", async () => {
   const { server } = await openTestEcho();
-  const health = createClient(Health, openTestTransport([server.port], [Health]));
+  const health = createClient(Health, openTestTransport([server.port]));
   expect(await health.check({})).toMatchObject({ status: ServingStatus.SERVING });
   expect(await health.check({ service: EchoService.typeName })).toMatchObject({ status: ServingStatus.SERVING });
   expect(await failureOf(health.check({ service: "nobody" }))).toMatchObject({ code: Code.NotFound });

@@ -1,28 +1,29 @@
-import type { DescService } from "@bufbuild/protobuf";
-import type { MethodConfig, ServiceConfig } from "@grpc/grpc-js";
-import { isIdempotent } from "./contract.ts";
+import type { ServiceConfig } from "@grpc/grpc-js";
+import { registerAnswerCounting } from "./load-balancing.ts";
 
 /**
- * Returns how a gRPC channel treats its calls (gRFC A2, A6): round robin over all addresses, and
- * up to two retries of `UNAVAILABLE` for the methods whose contract says that they may be
- * repeated. Retries are at most a tenth of the calls while a target keeps failing (A6, retryThrottling).
+ * How a gRPC channel spreads its calls (gRFC A2): in turns over all addresses, those aside that failed more than half
+ * of their calls in the last second, 10 of them at least: for ten seconds, and longer each further time, but never
+ * more than half of the addresses (gRFC A50). Retries and hedges are not gRPC's: `attempts.ts` makes them.
  */
-export function createServiceConfig(contracts: readonly DescService[]): ServiceConfig {
-  const retried: MethodConfig = {
-    name: contracts.flatMap((contract) =>
-      contract.methods.filter(isIdempotent).map((method) => ({ service: contract.typeName, method: method.name })),
-    ),
-    retryPolicy: {
-      maxAttempts: 3,
-      initialBackoff: "0.05s",
-      maxBackoff: "1s",
-      backoffMultiplier: 2,
-      retryableStatusCodes: ["UNAVAILABLE"],
+export const serviceConfig: ServiceConfig = {
+  loadBalancingConfig: [
+    {
+      [registerAnswerCounting()]: {
+        child_policy: [
+          {
+            outlier_detection: {
+              interval: { seconds: 1, nanos: 0 },
+              base_ejection_time: { seconds: 10, nanos: 0 },
+              max_ejection_time: { seconds: 60, nanos: 0 },
+              max_ejection_percent: 50,
+              failure_percentage_ejection: { threshold: 50, enforcement_percentage: 100, minimum_hosts: 2, request_volume: 10 },
+              child_policy: [{ round_robin: {} }],
+            },
+          },
+        ],
+      },
     },
-  };
-  return {
-    loadBalancingConfig: [{ round_robin: {} }],
-    methodConfig: retried.name.length > 0 ? [retried] : [],
-    retryThrottling: { maxTokens: 10, tokenRatio: 0.1 },
-  };
-}
+  ],
+  methodConfig: [],
+};

@@ -3,10 +3,12 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import type { StatusObject } from "@grpc/grpc-js";
 import { StatusSchema } from "@parley/gen/google/rpc/status_pb.js";
 import { toBuffer } from "./codec.ts";
-import { statusMessageOf } from "./errors.ts";
+import { retryDelayMsOf, statusMessageOf, wasRetried } from "./errors.ts";
 import { headersToMetadata, metadataToHeaders } from "./metadata.ts";
 
 const detailsKey = "grpc-status-details-bin";
+/** Tells clients when to send the call again; less than 0: not at all (gRFC A6, Pushback). */
+export const pushbackKey = "grpc-retry-pushback-ms";
 /** A status that is larger, in bytes, is not sent: as trailers it is up to five times as long, and Node ends the whole connection over 64 KiB of them. */
 const maxStatusBytes = 8 * 1024;
 
@@ -18,6 +20,8 @@ export function statusOf(error: ConnectError, trailer: Headers): StatusObject {
   const bytes = toBinary(StatusSchema, message);
   if (bytes.length > maxStatusBytes)
     throw new Error(`a status of ${bytes.length} bytes is too large to send: ${message.message.slice(0, 200)}`);
+  const delayMs = wasRetried(error) ? -1 : retryDelayMsOf(error);
+  if (delayMs !== undefined) metadata.set(pushbackKey, String(delayMs));
   // Without details too: it tells our client that the server spoke, not the channel.
   metadata.set(detailsKey, toBuffer(bytes));
   return { code: Number(error.code), details: message.message, metadata };

@@ -3,16 +3,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Code, createClient } from "@connectrpc/connect";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
-import { Registry } from "prom-client";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { createTestAuthority, type TestAuthority } from "../testing/certificates.ts";
 import { echo } from "../testing/echo.ts";
 import { eventually } from "../testing/eventually.ts";
 import { failureOf } from "../testing/failure.ts";
 import { createTestLog, openTestServer } from "../testing/rpc.ts";
+import { testTelemetry } from "../testing/telemetry.ts";
 import { openTlsFolder, type TlsFiles } from "../tls-files.ts";
 import { implement } from "./implement.ts";
-import { clientInterceptors } from "./interceptors/all.ts";
 import { openTransport } from "./transport.ts";
 
 describe("mutual TLS between services", () => {
@@ -34,7 +33,8 @@ describe("mutual TLS between services", () => {
     const transport = openTransport({
       target: `dns:///localhost:${port}`,
       contracts: [EchoService],
-      interceptors: clientInterceptors({ registry: new Registry() }),
+      peerName: "echo",
+      telemetry: testTelemetry(),
       maxMessageBytes: 4 * 1024 * 1024,
       tls,
     });

@@ -12,7 +12,7 @@ import type { echo } from "../testing/echo.ts";
 import { eventually } from "../testing/eventually.ts";
 import { failureOf } from "../testing/failure.ts";
 import { openTestEcho, openTestTransport } from "../testing/rpc.ts";
-import { clientInterceptors } from "./interceptors/all.ts";
+import { testTelemetry } from "../testing/telemetry.ts";
 import { openTransport } from "./transport.ts";
 
 type EchoClient = Client<typeof EchoService>;
@@ -22,20 +22,14 @@ async function openServerOf(handlers: Partial<typeof echo> = {}) {
 }
 
 function clientOf(...servers: { port: number }[]): EchoClient {
-  return createClient(
-    EchoService,
-    openTestTransport(
-      servers.map(({ port }) => port),
-      [EchoService],
-    ),
-  );
+  return createClient(EchoService, openTestTransport(servers.map(({ port }) => port)));
 }
 
 /** An echo service, a client of it, and the client's metrics. */
 async function openMeasured(handlers: Partial<typeof echo>) {
   const { port } = await openServerOf(handlers);
   const registry = new Registry();
-  return { registry, client: createClient(EchoService, openTestTransport([port], [], clientInterceptors({ registry }))) };
+  return { registry, client: createClient(EchoService, openTestTransport([port], { registry })) };
 }
 
 test("calls are spread evenly over all addresses of a target", async () => {
@@ -60,15 +54,15 @@ test("calls are spread evenly over all addresses of a target", async () => {
   expect(calls).toEqual([10, 10, 10]);
 });
 
-test("a method that may be repeated is tried three times while it is UNAVAILABLE; any other once", async () => {
+test("a method that may be repeated is tried five times while it is UNAVAILABLE; any other once", async () => {
   let attempts = 0;
-  const failTwice = () => {
-    if (++attempts < 3) throw new ConnectError("not now", Code.Unavailable);
+  const failFourTimes = () => {
+    if (++attempts < 5) throw new ConnectError("not now", Code.Unavailable);
     return { text: "at last" };
   };
-  const client = clientOf(await openServerOf({ echo: failTwice, echoOnce: failTwice }));
+  const client = clientOf(await openServerOf({ echo: failFourTimes, echoOnce: failFourTimes }));
   expect((await client.echo({})).text).toBe("at last");
-  expect(attempts).toBe(3);
+  expect(attempts).toBe(5);
   attempts = 0;
   expect(await failureOf(client.echoOnce({}))).toMatchObject({ code: Code.Unavailable });
   expect(attempts).toBe(1);
@@ -82,15 +76,7 @@ test("a transport without retries tries once what may be repeated", async () => 
       throw new ConnectError("away", Code.Unavailable);
     },
   });
-  const transport = openTransport({
-    target: `ipv4:127.0.0.1:${port}`,
-    contracts: [EchoService],
-    retries: false,
-    interceptors: clientInterceptors({ registry: new Registry() }),
-    maxMessageBytes: 4096,
-  });
-  onTestFinished(() => transport.close());
-  await failureOf(createClient(EchoService, transport).echo({}));
+  await failureOf(createClient(EchoService, openTestTransport([port], { retries: false })).echo({}));
   expect(calls).toBe(1);
 });
 
@@ -137,13 +123,13 @@ test("a replica that dies is left out, and calls that may be repeated do not not
 test("a connection that the system cuts off is UNAVAILABLE", async ({ skip }) => {
   const arrived = Promise.withResolvers<void>();
   const server = await openServerOf({
-    echo: async (_, { signal }) => {
+    echoOnce: async (_, { signal }) => {
       arrived.resolve();
       await once(signal, "abort");
       return {};
     },
   });
-  const ended = failureOf(clientOf(server).echo({}));
+  const ended = failureOf(clientOf(server).echoOnce({}));
   await arrived.promise;
   // As a firewall or an administrator does; as root, on kernels that can.
   const { stdout } = await promisify(execFile)("ss", ["-HK", "dst", "127.0.0.1", "dport", "=", `:${server.port}`]).catch(() => ({
@@ -181,7 +167,7 @@ test.each([
   expect(Number(ms)).toBeLessThanOrEqual(expectedMs);
 });
 
-test("a call whose connection is lost in the midst of its answer is sent once more where it may be repeated", async () => {
+test("a call whose connection is lost in the midst of its answer is sent again where it may be repeated", async () => {
   const calls: unknown[] = [];
   const timeouts: number[] = [];
   const server = createServer();
@@ -201,7 +187,7 @@ test("a call whose connection is lost in the midst of its answer is sent once mo
   expect(await failureOf(client.echo({}))).toMatchObject({ code: Code.Unavailable });
   expect(await failureOf(client.echoOnce({}))).toMatchObject({ code: Code.Unavailable });
   const service = "/parley.testing.v1.EchoService";
-  expect(calls).toEqual([`${service}/Echo`, `${service}/Echo`, `${service}/EchoOnce`]);
+  expect(calls).toEqual([...Array.from({ length: 5 }, () => `${service}/Echo`), `${service}/EchoOnce`]);
   expect(timeouts[1]).toBeLessThan(timeouts[0]!); // with what is left of its time
 });
 
@@ -211,7 +197,7 @@ test("a deadline that is over is told in our words, and counted as what it is", 
   expect(error).toMatchObject({ code: Code.DeadlineExceeded, isWireError: true });
   expect(error.rawMessage).toBe("parley.testing.v1.EchoService.Echo did not answer within its deadline");
   expect(error.findDetails(ErrorInfoSchema)).toMatchObject([{ reason: "DEADLINE_EXCEEDED" }]);
-  expect(await registry.metrics()).toMatch(/grpc_client_handled_total\{[^}]*grpc_code="DEADLINE_EXCEEDED"\} 1/);
+  expect(await registry.metrics()).toMatch(/rpc_client_call_duration_seconds_count\{[^}]*rpc_response_status_code="DEADLINE_EXCEEDED"\} 1/);
 });
 
 test("an error of the caller's own stream of requests ends the call with it", async () => {
@@ -233,10 +219,10 @@ test("a stream that nobody reads to its end is over when its signal fires, and c
   });
   const controller = new AbortController();
   for await (const { index } of client.repeat({}, { signal: controller.signal })) if (index === 3) break;
-  expect(await registry.metrics()).toMatch(/grpc_client_in_progress\{[^}]*\} 1/);
+  expect(await registry.metrics()).toMatch(/rpc_client_active_calls\{[^}]*\} 1/);
   controller.abort();
   await ended.promise;
-  expect(await registry.metrics()).toMatch(/grpc_client_in_progress\{[^}]*\} 0/);
+  expect(await registry.metrics()).toMatch(/rpc_client_active_calls\{[^}]*\} 0/);
 });
 
 test("a stream without a deadline to a server that is frozen is UNAVAILABLE when the time to connect is over", async () => {
@@ -247,7 +233,8 @@ test("a stream without a deadline to a server that is frozen is UNAVAILABLE when
   const transport = openTransport({
     target: `ipv4:127.0.0.1:${port}`,
     contracts: [EchoService],
-    interceptors: [],
+    peerName: "frozen",
+    telemetry: testTelemetry(),
     maxMessageBytes: 1024,
     connectTimeoutMs: 300,
   });

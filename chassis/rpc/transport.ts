@@ -1,13 +1,17 @@
 import type { DescMessage, DescMethod, DescService, MessageShape } from "@bufbuild/protobuf";
-import { Code, ConnectError, createContextValues, type Interceptor, type Transport } from "@connectrpc/connect";
-import { createMethodUrl, runStreamingCall, runUnaryCall } from "@connectrpc/connect/protocol";
+import { Code, ConnectError, createContextValues, type Transport } from "@connectrpc/connect";
+import { createAsyncIterable, createMethodUrl, runStreamingCall, runUnaryCall } from "@connectrpc/connect/protocol";
 import * as grpc from "@grpc/grpc-js";
+import type { ServiceToken } from "../auth/service-token.ts";
+import type { Telemetry } from "../telemetry/telemetry.ts";
 import type { TlsFiles } from "../tls-files.ts";
+import { createAttempts } from "./attempts.ts";
 import { type ClientCall, startCall } from "./client-call.ts";
-import { deadlineMsOf, isIdempotent } from "./contract.ts";
+import { assertHedging, deadlineMsOf } from "./contract.ts";
 import { channelCredentials } from "./credentials.ts";
 import { findCurrentCall } from "./current-call.ts";
-import { createServiceConfig } from "./service-config.ts";
+import { clientInterceptors } from "./interceptors/all.ts";
+import { serviceConfig } from "./service-config.ts";
 
 /** A connection with calls on it that leaves a ping without an answer is given up, in milliseconds. */
 const keepaliveMs = { every: 30_000, patience: 5_000 };
@@ -18,10 +22,14 @@ export interface TransportOptions {
   /** Where the contracts are served, as gRPC names targets: `dns:///greeter:50051`. */
   readonly target: string;
   readonly contracts: readonly DescService[];
-  /** Whether calls are repeated that the contract says may be: by gRPC, and once where the connection is lost in the midst of the answer. Default: true. */
+  /** Who is called: the service's name. */
+  readonly peerName: string;
+  /** Of who calls. */
+  readonly telemetry: Telemetry;
+  /** What work in the background, which is for no user, is made with. Undefined, as at the gateway: the caller speaks for nobody. */
+  readonly serviceToken?: ServiceToken | undefined;
+  /** Whether calls are made more than once that the contract says may be. Default: true. */
   readonly retries?: boolean;
-  /** Run about every call, the first outermost. */
-  readonly interceptors: Interceptor[];
   readonly maxMessageBytes: number;
   /** Its certificate, and the authority of the server's. Undefined: without TLS. */
   readonly tls?: TlsFiles | undefined;
@@ -44,8 +52,9 @@ export interface OpenTransport extends Transport {
  * Connect's clients do not say when a loop over it was left.
  */
 export function openTransport(options: TransportOptions): OpenTransport {
+  assertHedging(options.contracts);
   const channel = new grpc.Channel(options.target, channelCredentials(options.tls), {
-    "grpc.service_config": JSON.stringify(createServiceConfig(options.retries === false ? [] : options.contracts)),
+    "grpc.service_config": JSON.stringify(serviceConfig),
     "grpc.service_config_disable_resolution": 1,
     "grpc.max_receive_message_length": options.maxMessageBytes,
     "grpc.keepalive_time_ms": keepaliveMs.every,
@@ -57,50 +66,61 @@ export function openTransport(options: TransportOptions): OpenTransport {
     "grpc.enable_http_proxy": 0,
     "grpc.enable_channelz": 0,
   });
-  const { interceptors, connectTimeoutMs = 20_000 } = options;
-  const isRetried = (method: DescMethod): boolean => options.retries !== false && isIdempotent(method);
+  const { peerName, telemetry, retries = true, connectTimeoutMs = 20_000 } = options;
+  const interceptors = clientInterceptors(options);
+  const attempts = createAttempts({ peerName, telemetry, retries });
+  const start = <I extends DescMessage, O extends DescMessage>(
+    method: DescMethod & { input: I; output: O },
+    deadlineMs: number | undefined,
+    header: Headers,
+    signal: AbortSignal,
+  ): ClientCall<I, O> => {
+    const timeoutMs = deadlineMs && Math.max(deadlineMs - performance.now(), 1);
+    return startCall(channel, method, { timeoutMs, connectTimeoutMs, header, signal });
+  };
   return {
     unary(method, signal, timeoutMs, header, message, contextValues) {
-      const { caller, ...limits } = limitsOf(method, signal, timeoutMs);
+      const { caller, deadlineMs } = limitsOf(method, signal, timeoutMs);
       const common = commonOf(method, header, contextValues);
       return runUnaryCall({
         interceptors,
         ...caller,
         req: { ...common, stream: false, method, message },
-        next: async (req) => {
-          const startedMs = performance.now();
-          const start = () => {
-            const timeoutMs = limits.timeoutMs && Math.max(limits.timeoutMs - (performance.now() - startedMs), 1);
-            return startCall(channel, method, { timeoutMs, connectTimeoutMs, header: req.header, signal: req.signal });
-          };
-          let call = start();
-          const answer = await callOnce(call, req.message, common.url).catch((error: unknown) => {
-            // grpc-js sends a status apart from its message, and a server that dies in between leaves half an answer.
-            if (!call.wasCutOff || !isRetried(method) || req.signal.aborted) throw error;
-            call = start();
-            return callOnce(call, req.message, common.url);
-          });
-          return { ...common, stream: false, method, message: answer, header: call.header, trailer: call.trailer };
-        },
+        next: (req) =>
+          attempts.run(method, { signal: req.signal, deadlineMs }, async (attemptSignal) => {
+            const call = start(method, deadlineMs, req.header, attemptSignal);
+            const answer = await callOnce(call, req.message, common.url);
+            return { ...common, stream: false, method, message: answer, header: call.header, trailer: call.trailer };
+          }),
       });
     },
     stream(method, signal, timeoutMs, header, messages, contextValues) {
-      const { caller, ...limits } = limitsOf(method, signal, timeoutMs);
+      const { caller, deadlineMs } = limitsOf(method, signal, timeoutMs);
       const common = commonOf(method, header, contextValues);
       return runStreamingCall({
         interceptors,
         ...caller,
         req: { ...common, stream: true, method, message: messages },
         next: async (req) => {
-          const call = startCall(channel, method, { ...limits, connectTimeoutMs, header: req.header, signal: req.signal });
-          void sendAll(call, req.message);
-          await call.answered;
-          return { ...common, stream: true, method, message: readAll(call), header: call.header, trailer: call.trailer };
+          // A stream counts as answered with its headers: what comes after them is not sent again.
+          const message = method.methodKind === "server_streaming" ? await keepAll(req.message) : req.message;
+          return attempts.run(method, { signal: req.signal, deadlineMs }, async (attemptSignal) => {
+            const call = start(method, deadlineMs, req.header, attemptSignal);
+            void sendAll(call, message);
+            await call.answered;
+            return { ...common, stream: true, method, message: readAll(call), header: call.header, trailer: call.trailer };
+          });
         },
       });
     },
     close: () => channel.close(),
   };
+}
+
+/** Returns messages, of which there is one, so that they can be sent again. */
+async function keepAll<T>(messages: AsyncIterable<T>): Promise<AsyncIterable<T>> {
+  const kept = await Array.fromAsync(messages);
+  return { [Symbol.asyncIterator]: () => createAsyncIterable(kept)[Symbol.asyncIterator]() };
 }
 
 /** What a call may take, by its caller, its contract and the current call. */
@@ -112,7 +132,7 @@ function limitsOf(method: DescMethod, signal: AbortSignal | undefined, timeoutMs
   const [first, second] = signals;
   return {
     // For the channel alone: a timer of Connect's beside it would cut in with less to say.
-    timeoutMs: limitMs === Number.POSITIVE_INFINITY ? undefined : limitMs,
+    deadlineMs: limitMs === Number.POSITIVE_INFINITY ? undefined : performance.now() + limitMs,
     caller: first !== undefined && { signal: second === undefined ? first : AbortSignal.any(signals) },
   };
 }

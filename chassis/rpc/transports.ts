@@ -1,11 +1,10 @@
 import type { DescService } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
-import type { Registry } from "prom-client";
 import type { ServiceToken } from "../auth/service-token.ts";
 import { type CommonConfig, type ConfigShape, readConfig, target, variableOf } from "../config.ts";
 import { StartError } from "../start-error.ts";
+import type { Telemetry } from "../telemetry/telemetry.ts";
 import type { TlsFiles } from "../tls-files.ts";
-import { clientInterceptors } from "./interceptors/all.ts";
 import { openTransport } from "./transport.ts";
 
 /** The services that a component calls, by their names, each with the contracts that it calls there. */
@@ -47,14 +46,14 @@ export function openTransports(
   {
     env,
     common,
-    registry,
+    telemetry,
     tls,
     serviceToken,
     withoutRetries = [],
   }: {
     env: NodeJS.ProcessEnv;
     common: CommonConfig;
-    registry: Registry;
+    telemetry: Telemetry;
     tls?: TlsFiles | undefined;
     serviceToken?: ServiceToken;
     withoutRetries?: readonly string[];
@@ -68,8 +67,10 @@ export function openTransports(
       openTransport({
         target: readConfig({ target: target(name) }, { target: env[variableOf(name, "TARGET")] }).target,
         contracts,
+        peerName: name,
+        telemetry,
+        serviceToken,
         retries: !withoutRetries.includes(name),
-        interceptors: clientInterceptors({ registry, ...(serviceToken && { serviceToken }) }),
         maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
         tls,
       }),

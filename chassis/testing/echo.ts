@@ -24,6 +24,16 @@ export const echo: ServiceImpl<typeof EchoService> = {
     return { text };
   },
 
+  async echoHedged({ text, ending }, { signal }) {
+    await end(ending, signal);
+    return { text };
+  },
+
+  async echoCritical({ text, ending }, { signal }) {
+    await end(ending, signal);
+    return { text };
+  },
+
   async *repeat({ text, count, ending }, { signal }) {
     for (let index = 0; index < count; index++) yield { text, index };
     await end(ending, signal);

@@ -4,7 +4,6 @@ import {
   createClient,
   createRouterTransport,
   type HandlerContext,
-  type Interceptor,
   type ServiceImpl,
   type ServiceImplSpec,
   type Transport,
@@ -15,13 +14,15 @@ import { Registry } from "prom-client";
 import { onTestFinished } from "vitest";
 import { createHealth, type HealthState } from "../rpc/health.ts";
 import { implement } from "../rpc/implement.ts";
-import { clientInterceptors, serverInterceptors } from "../rpc/interceptors/all.ts";
+import { serverInterceptors } from "../rpc/interceptors/all.ts";
 import { internalError } from "../rpc/internal-error.ts";
 import { createReflection } from "../rpc/reflection.ts";
 import { openServer, type RpcServer, type ServerOptions } from "../rpc/server.ts";
-import { type OpenTransport, openTransport } from "../rpc/transport.ts";
+import { type OpenTransport, openTransport, type TransportOptions } from "../rpc/transport.ts";
+import type { Telemetry } from "../telemetry/telemetry.ts";
 import { testAuth } from "./auth.ts";
 import { echo } from "./echo.ts";
+import { testTelemetry } from "./telemetry.ts";
 
 /** A gRPC server of a test's own, on any free port of the loopback interface; it stops with the test. */
 export interface TestServer extends RpcServer {
@@ -44,7 +45,11 @@ export async function openTestServer(
     host: "127.0.0.1",
     port: 0,
     implementations: [...implementations, health.implementation, ...createReflection([...contracts, health.implementation.service])],
-    interceptors: serverInterceptors({ log, registry, authenticate: (await testAuth()).authenticate }),
+    interceptors: serverInterceptors({
+      telemetry: testTelemetry({ log, registry }),
+      shed: (next) => next,
+      authenticate: (await testAuth()).authenticate,
+    }),
     unexpected: (error) => internalError(error, log),
     maxMessageBytes: 4 * 1024 * 1024,
     connectionAgeMs: 300_000,
@@ -57,14 +62,16 @@ export async function openTestServer(
 
 /** Opens a transport to servers on the loopback interface, as a service does to its neighbours; it closes with the test. */
 export function openTestTransport(
-  ports: readonly number[],
-  contracts: readonly DescService[],
-  interceptors?: Interceptor[],
+  places: readonly (number | string)[],
+  { retries = true, serviceToken, ...telemetry }: Partial<Telemetry & Pick<TransportOptions, "retries" | "serviceToken">> = {},
 ): OpenTransport {
   const transport = openTransport({
-    target: `ipv4:${ports.map((port) => `127.0.0.1:${port}`).join(",")}`,
-    contracts,
-    interceptors: interceptors ?? clientInterceptors({ registry: new Registry() }),
+    target: `ipv4:${places.map((place) => (typeof place === "number" ? `127.0.0.1:${place}` : place)).join(",")}`,
+    contracts: [],
+    peerName: "peer",
+    telemetry: testTelemetry(telemetry),
+    serviceToken,
+    retries,
     maxMessageBytes: 4 * 1024 * 1024,
   });
   onTestFinished(() => transport.close());
@@ -92,7 +99,7 @@ export async function openTestEcho(
   overrides: Partial<ServerOptions> = {},
 ): Promise<{ server: TestServer; client: EchoClient; url: string }> {
   const server = await openTestServer([implement(EchoService, { ...echo, ...handlers })], overrides);
-  const client = createClient(EchoService, openTestTransport([server.port], [EchoService]));
+  const client = createClient(EchoService, openTestTransport([server.port]));
   return { server, client, url: `http://127.0.0.1:${server.port}` };
 }
 

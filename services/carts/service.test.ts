@@ -36,7 +36,7 @@ async function openCarts() {
   });
   const handlers = createHandlers({ database, catalog: createClient(CatalogService, catalog) });
   const { port } = await openTestServer([implement(CartsService, handlers)]);
-  const client = createClient(CartsService, openTestTransport([port], [CartsService]));
+  const client = createClient(CartsService, openTestTransport([port]));
   const alice = await asUser("alice", "customer");
   const add = async (productId: string, quantity = 1, requestId: string = randomUUID()) =>
     (await client.addItem({ productId, quantity, requestId }, alice)).cart!;

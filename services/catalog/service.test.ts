@@ -22,7 +22,7 @@ async function openCatalog() {
     implement(CatalogService, createHandlers({ database, eventLog })),
     implement(EventLogService, eventLog.handlers),
   ]);
-  const transport = openTestTransport([port], [CatalogService, EventLogService]);
+  const transport = openTestTransport([port]);
   const events = async () => {
     // Behind those of the products that the shop starts with.
     const responses = await Array.fromAsync(createClient(EventLogService, transport).read({ afterPosition: 64n }, await asService()));

@@ -9,7 +9,7 @@ import { handlers } from "./handlers.ts";
 
 async function overGrpc(): Promise<Transport> {
   const { port } = await openTestServer([implement(GreeterService, handlers)]);
-  return openTestTransport([port], [GreeterService]);
+  return openTestTransport([port]);
 }
 
 describe.each([

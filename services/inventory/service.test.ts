@@ -18,7 +18,7 @@ import { createStore } from "./store.ts";
 async function openInventory() {
   const database = await openTestDatabase(inventoryDatabase);
   const { port } = await openTestServer([implement(InventoryService, createHandlers({ database }))]);
-  const client = createClient(InventoryService, openTestTransport([port], [InventoryService]));
+  const client = createClient(InventoryService, openTestTransport([port]));
   const service = await asService();
   const staff = await asUser("bob", "staff");
   const stockOf = async (productId: string) => {

@@ -92,7 +92,7 @@ async function openNotifications(events: readonly Event[], smtpUrl?: string) {
     return consumer;
   };
   const { port } = await openTestServer([implement(NotificationsService, createHandlers({ database }))]);
-  const client = createClient(NotificationsService, openTestTransport([port], [NotificationsService]));
+  const client = createClient(NotificationsService, openTestTransport([port]));
   const staff = await asUser("eve", "staff");
   const list = async (as = staff) => (await client.listNotifications({}, as)).notifications;
   return { database, client, staff, consume, list, logs };

@@ -133,7 +133,7 @@ async function openOrders(options: { waitMs?: number; saga?: Partial<SagaOptions
       waitMs: options.waitMs ?? 10_000,
     });
     const { port } = await openTestServer([implement(OrdersService, handlers), implement(EventLogService, eventLog.handlers)]);
-    const transport = openTestTransport([port], []);
+    const transport = openTestTransport([port], { retries: false });
     return { client: createClient(OrdersService, transport), eventLog: createClient(EventLogService, transport), saga };
   }
 

@@ -39,7 +39,7 @@ async function openPayments({
   const store = createStore(database.db);
   const ledger = createLedger(database.db);
   const { port } = await openTestServer([implement(PaymentsService, createHandlers({ database, operations }))]);
-  const client = createClient(PaymentsService, openTestTransport([port], [])); // which repeats nothing by itself
+  const client = createClient(PaymentsService, openTestTransport([port], { retries: false })); // which repeats nothing by itself
   const service = await asService();
   const request = (overrides: { paymentId?: string; paymentToken?: string; customerId?: string; amount?: bigint } = {}) => {
     const { paymentId = randomUUID() as string, paymentToken = "tok_approved", customerId = "alice", amount = 1_000n } = overrides;

@@ -41,7 +41,7 @@ async function openStorefront(changed: Partial<Neighbours> = {}) {
     log,
   });
   const { port } = await openTestServer([implement(StorefrontService, handlers)]);
-  return { client: createClient(StorefrontService, openTestTransport([port], [StorefrontService])), logs };
+  return { client: createClient(StorefrontService, openTestTransport([port])), logs };
 }
 
 const down = () => {

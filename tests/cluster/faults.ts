@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { createRandom } from "../random.ts";
+import { createRandom } from "@parley/chassis/testing/random.ts";
 import type { Journal } from "./load.ts";
 import type { Proof } from "./proof.ts";
 import { fillMemory, watchRestarts } from "./restarts.ts";

@@ -4,10 +4,9 @@ import { create, type DescMessage, type MessageShape } from "@bufbuild/protobuf"
 import { type Any, anyUnpack } from "@bufbuild/protobuf/wkt";
 import { ConnectError, createClient } from "@connectrpc/connect";
 import { statusMessageOf } from "@parley/chassis/rpc/errors.ts";
-import { clientInterceptors } from "@parley/chassis/rpc/interceptors/all.ts";
 import { openTransport } from "@parley/chassis/rpc/transport.ts";
+import { testTelemetry } from "@parley/chassis/testing/telemetry.ts";
 import { ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
-import { Registry } from "prom-client";
 import { readDelimited, writeDelimited } from "./delimited.ts";
 import {
   type ClientCompatRequest,
@@ -31,7 +30,6 @@ import {
 } from "./gen/connectrpc/conformance/v1/service_pb.js";
 import { headersOf } from "./service.ts";
 
-const interceptors = clientInterceptors({ registry: new Registry() });
 const running: Promise<void>[] = [];
 for await (const request of readDelimited(ClientCompatRequestSchema)) running.push(report(request));
 await Promise.all(running);
@@ -49,7 +47,8 @@ async function call(request: ClientCompatRequest): Promise<ClientResponseResult>
   const transport = openTransport({
     target: `ipv4:${request.host}:${request.port}`,
     contracts: [ConformanceService],
-    interceptors,
+    peerName: "conformance",
+    telemetry: testTelemetry(),
     maxMessageBytes: request.messageReceiveLimit || 4 * 1024 * 1024,
   });
   const client = createClient(ConformanceService, transport);

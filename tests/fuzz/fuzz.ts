@@ -2,9 +2,9 @@ import { request } from "node:http";
 import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
+import { createRandom } from "@parley/chassis/testing/random.ts";
 import { contractsOf } from "@parley/gateway/contracts.ts";
 import { services } from "../../services/all.ts";
-import { createRandom } from "../random.ts";
 import { type Suite, startSuite, tokenFor } from "../suite.ts";
 import { createInputs, type Inputs, type Material, type Schema, type WholeRequest } from "./inputs.ts";
 

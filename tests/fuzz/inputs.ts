@@ -1,4 +1,4 @@
-import type { Random } from "../random.ts";
+import type { Random } from "@parley/chassis/testing/random.ts";
 
 /** A request that HTTP itself finds no fault with: it must be answered. */
 export interface WholeRequest {

@@ -2,10 +2,10 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { type CallOptions, Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
+import type { Random } from "@parley/chassis/testing/random.ts";
 import { CartsService } from "@parley/gen/parley/carts/v1/carts_pb.js";
 import { type Order, OrderState, OrdersService, RejectReason } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { testTokens } from "@parley/payments/simulated-processor.ts";
-import type { Random } from "../random.ts";
 import type { Shop } from "../suite.ts";
 import type { Quantities, Told } from "./checks.ts";
 

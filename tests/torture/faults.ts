@@ -2,8 +2,8 @@ import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
+import type { Random } from "@parley/chassis/testing/random.ts";
 import { services } from "../../services/all.ts";
-import type { Random } from "../random.ts";
 import { partPids, postgresPids, query, type Suite } from "../suite.ts";
 
 /** Something that was done to the suite. */

@@ -76,8 +76,8 @@ async function openShop() {
   });
   onTestFinished(() => others.stop());
 
-  const carts = createClient(CartsService, openTestTransport([portOf("carts")], [CartsService]));
-  const ordersAt = (port: number) => createClient(OrdersService, openTestTransport([port], [OrdersService]));
+  const carts = createClient(CartsService, openTestTransport([portOf("carts")]));
+  const ordersAt = (port: number) => createClient(OrdersService, openTestTransport([port]));
   const free = Array.from({ length: atOnce }, (_, index) => basePort + 12 + index * 2);
   const expected = new Map<string, Record<string, number>>();
 

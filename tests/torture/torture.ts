@@ -1,5 +1,5 @@
+import { createRandom } from "@parley/chassis/testing/random.ts";
 import { OrderState } from "@parley/gen/parley/orders/v1/orders_pb.js";
-import { createRandom } from "../random.ts";
 import { setStock, shopOf, startSuite } from "../suite.ts";
 import { checks, type Quantities } from "./checks.ts";
 import { createJournal, shop } from "./customers.ts";

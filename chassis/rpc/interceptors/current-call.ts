@@ -1,40 +1,61 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { ConnectError, type Interceptor } from "@connectrpc/connect";
+import { Criticality } from "@parley/gen/parley/options/v1/options_pb.js";
 import { deadlineKey } from "../context-keys.ts";
+import { criticalityOf } from "../contract.ts";
 import { runInCall } from "../current-call.ts";
 import { wrapResponse } from "../response.ts";
 
-/** The request headers that a handler's own calls carry on; `x-request-id` and `traceparent` come on top. All others end here. */
+/** The request headers that a handler's own calls carry on; `x-request-id`, `traceparent` and the criticality come on top. All others end here. */
 const passedOnHeaders = ["authorization", "baggage", "tracestate"];
+/** Tells a service for how critical a call another one calls it. Whoever calls the gateway cannot say so. */
+const criticalityHeader = "x-parley-criticality";
+const criticalities = new Map(
+  [Criticality.CRITICAL, Criticality.DEFAULT, Criticality.SHEDDABLE].map((one) => [Criticality[one].toLowerCase(), one]),
+);
 
 /**
  * Makes the call the current one for its handler: takes in, or makes, `x-request-id` and the W3C
- * `traceparent`, and answers with the request's id.
+ * `traceparent`, and answers with the request's id. At the edge, where anybody calls, only the contract says how
+ * critical it is.
  */
-export const currentCall: Interceptor = (next) => async (req) => {
-  const requestId = requestIdOf(req.header);
-  const { traceId, flags } = traceOf(req.header);
-  const passedOn = new Map([
-    ["x-request-id", requestId],
-    ["traceparent", `00-${traceId}-${randomBytes(8).toString("hex")}-${flags}`],
-  ]);
-  for (const name of passedOnHeaders) {
-    const value = req.header.get(name);
-    // Metadata is printable ASCII (gRPC over HTTP/2, Custom-Metadata); HTTP lets more through.
-    if (value !== null && /^[ -~]*$/.test(value)) passedOn.set(name, value);
-  }
-  const deadlineMs = req.contextValues.get(deadlineKey);
-  const call = { requestId, traceId, passedOn, deadlineMs, signal: req.signal, isBackground: false };
-  const response = await wrapResponse(
-    () => next(req),
-    (pull) =>
-      runInCall(call, pull).catch((error: unknown) => {
-        throw error instanceof ConnectError ? withRequestId(error, requestId) : error;
-      }),
-  );
-  response.header.set("x-request-id", requestId);
-  return response;
-};
+export const currentCall =
+  ({ isEdge }: { readonly isEdge: boolean }): Interceptor =>
+  (next) =>
+  async (req) => {
+    const requestId = requestIdOf(req.header);
+    const { traceId, flags } = traceOf(req.header);
+    const told = isEdge ? undefined : criticalities.get(req.header.get(criticalityHeader) ?? "");
+    const criticality = told ?? criticalityOf(req.method);
+    const passedOn = new Map([
+      ["x-request-id", requestId],
+      [criticalityHeader, Criticality[criticality].toLowerCase()],
+      ["traceparent", `00-${traceId}-${randomBytes(8).toString("hex")}-${flags}`],
+    ]);
+    for (const name of passedOnHeaders) {
+      const value = req.header.get(name);
+      // Metadata is printable ASCII (gRPC over HTTP/2, Custom-Metadata); HTTP lets more through.
+      if (value !== null && /^[ -~]*$/.test(value)) passedOn.set(name, value);
+    }
+    const deadlineMs = req.contextValues.get(deadlineKey);
+    const method = `${req.service.typeName}/${req.method.name}`;
+    const call = { requestId, traceId, passedOn, method, criticality, deadlineMs, signal: req.signal, isBackground: false };
+    let header: Headers | undefined;
+    const response = await wrapResponse(
+      () => next(req),
+      async (pull) => {
+        const pulled = await runInCall(call, pull).catch((error: unknown) => {
+          throw error instanceof ConnectError ? withRequestId(error, requestId) : error;
+        });
+        // Not before there is an answer: of a stream that fails without one, its client could not begin anew.
+        header?.set("x-request-id", requestId);
+        return pulled;
+      },
+    );
+    header = response.header;
+    if (!response.stream) header.set("x-request-id", requestId);
+    return response;
+  };
 
 /**
  * Whoever gets an error needs the id most. A copy, because one error may end many calls, as that

@@ -1,9 +1,8 @@
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
-import { RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import type { Logger } from "pino";
 import { isDatabaseLost } from "../../data/database.ts";
-import { type ErrorDetail, errorOfAbort, fail } from "../errors.ts";
+import { type ErrorDetail, errorOfAbort, fail, retryAfter, retryDelayMsOf } from "../errors.ts";
 import { internalError } from "../internal-error.ts";
 import { type Request, wrapResponse } from "../response.ts";
 
@@ -39,7 +38,8 @@ export function errorBoundary(options: { log: Logger; neighbours: "answer" | "re
   }
 
   function answer(error: ConnectError, req: Request): ConnectError {
-    const retry: ErrorDetail[] = error.findDetails(RetryInfoSchema).map((value) => ({ desc: RetryInfoSchema, value }));
+    const delayMs = retryDelayMsOf(error);
+    const retry = delayMs === undefined ? [] : [retryAfter(delayMs)];
     switch (error.code) {
       case Code.Canceled:
         return fail(ErrorReason.CANCELLED, "a service that this one needs was told to stop; try again");
@@ -61,5 +61,5 @@ export function errorBoundary(options: { log: Logger; neighbours: "answer" | "re
 }
 
 function unavailable(details: ErrorDetail[]): ConnectError {
-  return fail(ErrorReason.UNAVAILABLE, "a service that this one needs is unavailable; try again", {}, ...details);
+  return fail(ErrorReason.NEIGHBOUR_UNAVAILABLE, "a service that this one needs is unavailable; try again", {}, ...details);
 }

@@ -1,61 +1,53 @@
 import type { Interceptor } from "@connectrpc/connect";
-import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import { Gauge, Histogram, type Registry } from "prom-client";
+import { perRegistry, type Telemetry } from "../../telemetry/telemetry.ts";
 import { statusName } from "../errors.ts";
 import { watchEnd } from "../response.ts";
 
 /** Upper bounds in seconds: from a call within the process to the longest deadline that makes sense. */
 const buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
-type Side = "grpc_server" | "grpc_client" | "gateway";
-
-/** The components of one process share its registry, and so each metric. */
-const created = new WeakMap<Registry, Map<Side, CallMetrics>>();
-
 /**
- * Counts calls by method and code, measures their duration, and how many are in progress.
- *
- * The names are those of go-grpc-middleware (`grpc_server_handled_total`, …), which dashboards
- * for gRPC expect; the gateway's calls, over any protocol, are `gateway_…`.
+ * Measures calls that a service serves, or the gateway: how long they took, by method and status code, and how many
+ * are in progress. Names and labels are OpenTelemetry's (semantic conventions for RPC), as Prometheus writes them.
  */
-export function metrics(side: Side, registry: Registry): Interceptor {
-  const sides = created.get(registry) ?? new Map<Side, CallMetrics>();
-  const own = sides.get(side) ?? createMetrics(side, registry);
-  created.set(registry, sides.set(side, own));
+export function serverMetrics(telemetry: Telemetry): Interceptor {
+  return measure(serverCalls(telemetry.registry), { service_name: telemetry.serviceName });
+}
+
+/** Measures likewise calls to a neighbour, each with all its tries. */
+export function clientMetrics(telemetry: Telemetry, peerName: string): Interceptor {
+  return measure(clientCalls(telemetry.registry), { service_name: telemetry.serviceName, service_peer_name: peerName });
+}
+
+function measure({ duration, active }: ReturnType<typeof serverCalls>, common: Readonly<Record<string, string>>): Interceptor {
   return (next) => (req) => {
-    const labels = { grpc_service: req.service.typeName, grpc_method: req.method.name };
+    const labels = { ...common, rpc_method: `${req.service.typeName}/${req.method.name}` };
     const startedMs = performance.now();
-    own.inProgress.inc(labels);
+    active.inc(labels);
     return watchEnd(
       req.signal,
       () => next(req),
       (error) => {
-        own.inProgress.dec(labels);
-        own.seconds.observe(labels, (performance.now() - startedMs) / 1_000);
-        own.handled.inc({ ...labels, grpc_code: statusName(error) });
+        active.dec(labels);
+        duration.observe({ ...labels, rpc_response_status_code: statusName(error) }, (performance.now() - startedMs) / 1_000);
       },
     );
   };
 }
 
-type CallMetrics = ReturnType<typeof createMetrics>;
+const serverCalls = perRegistry((registers) => createMetrics("server", ["service_name", "rpc_method"], registers));
+const clientCalls = perRegistry((registers) => createMetrics("client", ["service_name", "service_peer_name", "rpc_method"], registers));
 
-function createMetrics(side: Side, registry: Registry) {
-  const labelNames = ["grpc_service", "grpc_method"] as const;
-  const registers = [registry];
+function createMetrics(side: "server" | "client", labelNames: string[], registers: Registry[]) {
   return {
-    handled: new Counter({
-      name: `${side}_handled_total`,
-      help: "Calls that ended, by gRPC status code.",
-      labelNames: [...labelNames, "grpc_code"],
-      registers,
-    }),
-    seconds: new Histogram({
-      name: `${side}_handling_seconds`,
+    duration: new Histogram({
+      name: `rpc_${side}_call_duration_seconds`,
       help: "Time from a call's start to its end, in seconds.",
-      labelNames,
+      labelNames: [...labelNames, "rpc_response_status_code"],
       buckets,
       registers,
     }),
-    inProgress: new Gauge({ name: `${side}_in_progress`, help: "Calls that have started and not ended.", labelNames, registers }),
+    active: new Gauge({ name: `rpc_${side}_active_calls`, help: "Calls that have started and not ended.", labelNames, registers }),
   };
 }

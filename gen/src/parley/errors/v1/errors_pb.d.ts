@@ -47,7 +47,7 @@ export enum ErrorReason {
   INTERNAL = 3,
 
   /**
-   * The service, or one that it needs, cannot be reached or is busy. Try again after the delay
+   * The service cannot be reached, or not use its database, or is stopping. Try again after the delay
    * of `google.rpc.RetryInfo`, or in a second.
    *
    * @generated from enum value: ERROR_REASON_UNAVAILABLE = 4;
@@ -119,6 +119,30 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_BODY_TOO_LARGE = 13;
    */
   BODY_TOO_LARGE = 13,
+
+  /**
+   * A service that the called one needs is unavailable, and was tried again already. Try again after the
+   * delay of `google.rpc.RetryInfo`, or in a second.
+   *
+   * @generated from enum value: ERROR_REASON_NEIGHBOUR_UNAVAILABLE = 14;
+   */
+  NEIGHBOUR_UNAVAILABLE = 14,
+
+  /**
+   * The service has failed so often of late that it is not called for a moment. Try again after the
+   * delay of `google.rpc.RetryInfo`.
+   *
+   * @generated from enum value: ERROR_REASON_CIRCUIT_OPEN = 15;
+   */
+  CIRCUIT_OPEN = 15,
+
+  /**
+   * The service has more to do than it can, and refuses what others depend on least. Try again after the
+   * delay of `google.rpc.RetryInfo`.
+   *
+   * @generated from enum value: ERROR_REASON_OVERLOADED = 16;
+   */
+  OVERLOADED = 16,
 }
 
 /**

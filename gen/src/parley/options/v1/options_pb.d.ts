@@ -29,6 +29,14 @@ export declare type Reason = Message<"parley.options.v1.Reason"> & {
    * @generated from field: google.rpc.Code code = 1;
    */
   code: Code;
+
+  /**
+   * Whether what failed was tried again already: a client that called again at once would
+   * multiply the tries. Servers say so with `grpc-retry-pushback-ms: -1` (gRFC A6).
+   *
+   * @generated from field: bool already_retried = 2;
+   */
+  alreadyRetried: boolean;
 };
 
 /**
@@ -85,6 +93,46 @@ export enum Access {
 export declare const AccessSchema: GenEnum<Access>;
 
 /**
+ * How much depends on a call where its service has more to do than it can.
+ *
+ * @generated from enum parley.options.v1.Criticality
+ */
+export enum Criticality {
+  /**
+   * As CRITICALITY_DEFAULT.
+   *
+   * @generated from enum value: CRITICALITY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Somebody's order or money: refused last.
+   *
+   * @generated from enum value: CRITICALITY_CRITICAL = 1;
+   */
+  CRITICAL = 1,
+
+  /**
+   * Refused when it must be.
+   *
+   * @generated from enum value: CRITICALITY_DEFAULT = 2;
+   */
+  DEFAULT = 2,
+
+  /**
+   * Can be done without for a while, such as a page: refused first.
+   *
+   * @generated from enum value: CRITICALITY_SHEDDABLE = 3;
+   */
+  SHEDDABLE = 3,
+}
+
+/**
+ * Describes the enum parley.options.v1.Criticality.
+ */
+export declare const CriticalitySchema: GenEnum<Criticality>;
+
+/**
  * Who may call the method: anyone, or whoever is one of those listed. A server with a method in
  * a `parley.*` package that does not state it refuses to start. A call without the right to
  * make it is answered with `UNAUTHENTICATED` or `PERMISSION_DENIED` before its handler runs.
@@ -104,6 +152,24 @@ export declare const access: GenExtension<MethodOptions, Access[]>;
  * @generated from extension: google.protobuf.Duration deadline = 50002;
  */
 export declare const deadline: GenExtension<MethodOptions, Duration>;
+
+/**
+ * How much depends on a call of the method. A service, or the gateway, that has more to do than
+ * it can refuses the least critical calls first, with `RESOURCE_EXHAUSTED`. What the method's
+ * handler calls is as critical as the method itself.
+ *
+ * @generated from extension: parley.options.v1.Criticality criticality = 50004;
+ */
+export declare const criticality: GenExtension<MethodOptions, Criticality>;
+
+/**
+ * After how long without an answer clients of the suite send the call to another replica too,
+ * and take the answer that comes first. For methods without side effects alone; a service that
+ * serves or calls another with it does not start.
+ *
+ * @generated from extension: google.protobuf.Duration hedge_after = 50005;
+ */
+export declare const hedge_after: GenExtension<MethodOptions, Duration>;
 
 /**
  * Set on each value of an area's `ErrorReason` enum but the first. The value's name without

@@ -15,7 +15,7 @@ import { file_google_rpc_code } from "../../../google/rpc/code_pb.js";
  * Describes the file parley/options/v1/options.proto.
  */
 export const file_parley_options_v1_options = /*@__PURE__*/
-  fileDesc("Ch9wYXJsZXkvb3B0aW9ucy92MS9vcHRpb25zLnByb3RvEhFwYXJsZXkub3B0aW9ucy52MSIoCgZSZWFzb24SHgoEY29kZRgBIAEoDjIQLmdvb2dsZS5ycGMuQ29kZSpuCgZBY2Nlc3MSFgoSQUNDRVNTX1VOU1BFQ0lGSUVEEAASEQoNQUNDRVNTX1BVQkxJQxABEhMKD0FDQ0VTU19DVVNUT01FUhACEhAKDEFDQ0VTU19TVEFGRhADEhIKDkFDQ0VTU19TRVJWSUNFEAQ6UwoGYWNjZXNzEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY0YYDIAMoDjIZLnBhcmxleS5vcHRpb25zLnYxLkFjY2Vzc1IGYWNjZXNzOlcKCGRlYWRsaW5lEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY0oYDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvblIIZGVhZGxpbmU6VgoGcmVhc29uEiEuZ29vZ2xlLnByb3RvYnVmLkVudW1WYWx1ZU9wdGlvbnMY04YDIAEoCzIZLnBhcmxleS5vcHRpb25zLnYxLlJlYXNvblIGcmVhc29uYgZwcm90bzM", [file_google_protobuf_descriptor, file_google_protobuf_duration, file_google_rpc_code]);
+  fileDesc("Ch9wYXJsZXkvb3B0aW9ucy92MS9vcHRpb25zLnByb3RvEhFwYXJsZXkub3B0aW9ucy52MSJBCgZSZWFzb24SHgoEY29kZRgBIAEoDjIQLmdvb2dsZS5ycGMuQ29kZRIXCg9hbHJlYWR5X3JldHJpZWQYAiABKAgqbgoGQWNjZXNzEhYKEkFDQ0VTU19VTlNQRUNJRklFRBAAEhEKDUFDQ0VTU19QVUJMSUMQARITCg9BQ0NFU1NfQ1VTVE9NRVIQAhIQCgxBQ0NFU1NfU1RBRkYQAxISCg5BQ0NFU1NfU0VSVklDRRAEKngKC0NyaXRpY2FsaXR5EhsKF0NSSVRJQ0FMSVRZX1VOU1BFQ0lGSUVEEAASGAoUQ1JJVElDQUxJVFlfQ1JJVElDQUwQARIXChNDUklUSUNBTElUWV9ERUZBVUxUEAISGQoVQ1JJVElDQUxJVFlfU0hFRERBQkxFEAM6UwoGYWNjZXNzEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY0YYDIAMoDjIZLnBhcmxleS5vcHRpb25zLnYxLkFjY2Vzc1IGYWNjZXNzOlcKCGRlYWRsaW5lEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY0oYDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvblIIZGVhZGxpbmU6YgoLY3JpdGljYWxpdHkSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxjUhgMgASgOMh4ucGFybGV5Lm9wdGlvbnMudjEuQ3JpdGljYWxpdHlSC2NyaXRpY2FsaXR5OlwKC2hlZGdlX2FmdGVyEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY1YYDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvblIKaGVkZ2VBZnRlcjpWCgZyZWFzb24SIS5nb29nbGUucHJvdG9idWYuRW51bVZhbHVlT3B0aW9ucxjThgMgASgLMhkucGFybGV5Lm9wdGlvbnMudjEuUmVhc29uUgZyZWFzb25iBnByb3RvMw", [file_google_protobuf_descriptor, file_google_protobuf_duration, file_google_rpc_code]);
 
 /**
  * Describes the message parley.options.v1.Reason.
@@ -37,6 +37,20 @@ export const AccessSchema = /*@__PURE__*/
  */
 export const Access = /*@__PURE__*/
   tsEnum(AccessSchema);
+
+/**
+ * Describes the enum parley.options.v1.Criticality.
+ */
+export const CriticalitySchema = /*@__PURE__*/
+  enumDesc(file_parley_options_v1_options, 1);
+
+/**
+ * How much depends on a call where its service has more to do than it can.
+ *
+ * @generated from enum parley.options.v1.Criticality
+ */
+export const Criticality = /*@__PURE__*/
+  tsEnum(CriticalitySchema);
 
 /**
  * Who may call the method: anyone, or whoever is one of those listed. A server with a method in
@@ -62,6 +76,26 @@ export const deadline = /*@__PURE__*/
   extDesc(file_parley_options_v1_options, 1);
 
 /**
+ * How much depends on a call of the method. A service, or the gateway, that has more to do than
+ * it can refuses the least critical calls first, with `RESOURCE_EXHAUSTED`. What the method's
+ * handler calls is as critical as the method itself.
+ *
+ * @generated from extension: parley.options.v1.Criticality criticality = 50004;
+ */
+export const criticality = /*@__PURE__*/
+  extDesc(file_parley_options_v1_options, 2);
+
+/**
+ * After how long without an answer clients of the suite send the call to another replica too,
+ * and take the answer that comes first. For methods without side effects alone; a service that
+ * serves or calls another with it does not start.
+ *
+ * @generated from extension: google.protobuf.Duration hedge_after = 50005;
+ */
+export const hedge_after = /*@__PURE__*/
+  extDesc(file_parley_options_v1_options, 3);
+
+/**
  * Set on each value of an area's `ErrorReason` enum but the first. The value's name without
  * the enum's prefix is the `reason` of the `google.rpc.ErrorInfo` in the error's details; its
  * `domain` is the proto package (AIP-193).
@@ -69,5 +103,5 @@ export const deadline = /*@__PURE__*/
  * @generated from extension: parley.options.v1.Reason reason = 50003;
  */
 export const reason = /*@__PURE__*/
-  extDesc(file_parley_options_v1_options, 2);
+  extDesc(file_parley_options_v1_options, 4);
 

@@ -158,6 +158,100 @@ export declare type EchoOnceResponse = Message<"parley.testing.v1.EchoOnceRespon
 export declare const EchoOnceResponseSchema: GenMessage<EchoOnceResponse>;
 
 /**
+ * Asks for one answer, of whoever is first.
+ *
+ * @generated from message parley.testing.v1.EchoHedgedRequest
+ */
+export declare type EchoHedgedRequest = Message<"parley.testing.v1.EchoHedgedRequest"> & {
+  /**
+   * What to answer.
+   *
+   * @generated from field: string text = 1;
+   */
+  text: string;
+
+  /**
+   * How to end.
+   *
+   * @generated from field: parley.testing.v1.Ending ending = 2;
+   */
+  ending?: Ending | undefined;
+};
+
+/**
+ * Describes the message parley.testing.v1.EchoHedgedRequest.
+ * Use `create(EchoHedgedRequestSchema)` to create a new message.
+ */
+export declare const EchoHedgedRequestSchema: GenMessage<EchoHedgedRequest>;
+
+/**
+ * The answer.
+ *
+ * @generated from message parley.testing.v1.EchoHedgedResponse
+ */
+export declare type EchoHedgedResponse = Message<"parley.testing.v1.EchoHedgedResponse"> & {
+  /**
+   * What was asked.
+   *
+   * @generated from field: string text = 1;
+   */
+  text: string;
+};
+
+/**
+ * Describes the message parley.testing.v1.EchoHedgedResponse.
+ * Use `create(EchoHedgedResponseSchema)` to create a new message.
+ */
+export declare const EchoHedgedResponseSchema: GenMessage<EchoHedgedResponse>;
+
+/**
+ * Asks for one answer, however much there is to do.
+ *
+ * @generated from message parley.testing.v1.EchoCriticalRequest
+ */
+export declare type EchoCriticalRequest = Message<"parley.testing.v1.EchoCriticalRequest"> & {
+  /**
+   * What to answer.
+   *
+   * @generated from field: string text = 1;
+   */
+  text: string;
+
+  /**
+   * How to end.
+   *
+   * @generated from field: parley.testing.v1.Ending ending = 2;
+   */
+  ending?: Ending | undefined;
+};
+
+/**
+ * Describes the message parley.testing.v1.EchoCriticalRequest.
+ * Use `create(EchoCriticalRequestSchema)` to create a new message.
+ */
+export declare const EchoCriticalRequestSchema: GenMessage<EchoCriticalRequest>;
+
+/**
+ * The answer.
+ *
+ * @generated from message parley.testing.v1.EchoCriticalResponse
+ */
+export declare type EchoCriticalResponse = Message<"parley.testing.v1.EchoCriticalResponse"> & {
+  /**
+   * What was asked.
+   *
+   * @generated from field: string text = 1;
+   */
+  text: string;
+};
+
+/**
+ * Describes the message parley.testing.v1.EchoCriticalResponse.
+ * Use `create(EchoCriticalResponseSchema)` to create a new message.
+ */
+export declare const EchoCriticalResponseSchema: GenMessage<EchoCriticalResponse>;
+
+/**
  * Asks for many answers.
  *
  * @generated from message parley.testing.v1.RepeatRequest
@@ -639,6 +733,26 @@ export declare const EchoService: GenService<{
     methodKind: "unary";
     input: typeof EchoOnceRequestSchema;
     output: typeof EchoOnceResponseSchema;
+  },
+  /**
+   * Answers one message. Sent to a second replica where the first takes its time, and refused before others.
+   *
+   * @generated from rpc parley.testing.v1.EchoService.EchoHedged
+   */
+  echoHedged: {
+    methodKind: "unary";
+    input: typeof EchoHedgedRequestSchema;
+    output: typeof EchoHedgedResponseSchema;
+  },
+  /**
+   * Answers one message. Refused after others.
+   *
+   * @generated from rpc parley.testing.v1.EchoService.EchoCritical
+   */
+  echoCritical: {
+    methodKind: "unary";
+    input: typeof EchoCriticalRequestSchema;
+    output: typeof EchoCriticalResponseSchema;
   },
   /**
    * Answers one message `count` times.

@@ -16,7 +16,7 @@ import { file_parley_options_v1_options } from "../../options/v1/options_pb.js";
  * Describes the file parley/testing/v1/testing.proto.
  */
 export const file_parley_testing_v1_testing = /*@__PURE__*/
-  fileDesc("Ch9wYXJsZXkvdGVzdGluZy92MS90ZXN0aW5nLnByb3RvEhFwYXJsZXkudGVzdGluZy52MSJhCgZFbmRpbmcSHgoEY29kZRgBIAEoDjIQLmdvb2dsZS5ycGMuQ29kZRIoCgVkZWxheRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhINCgVjcmFzaBgDIAEoCCJjCgtFY2hvUmVxdWVzdBIYCgR0ZXh0GAEgASgJQgq6SAdyBSiAgMABEikKBmVuZGluZxgCIAEoCzIZLnBhcmxleS50ZXN0aW5nLnYxLkVuZGluZxIPCgdudW1iZXJzGAMgAygFIi0KDEVjaG9SZXNwb25zZRIMCgR0ZXh0GAEgASgJEg8KB251bWJlcnMYAiADKAUiSgoPRWNob09uY2VSZXF1ZXN0EgwKBHRleHQYASABKAkSKQoGZW5kaW5nGAIgASgLMhkucGFybGV5LnRlc3RpbmcudjEuRW5kaW5nIiAKEEVjaG9PbmNlUmVzcG9uc2USDAoEdGV4dBgBIAEoCSJXCg1SZXBlYXRSZXF1ZXN0EgwKBHRleHQYASABKAkSDQoFY291bnQYAiABKAUSKQoGZW5kaW5nGAMgASgLMhkucGFybGV5LnRlc3RpbmcudjEuRW5kaW5nIi0KDlJlcGVhdFJlc3BvbnNlEgwKBHRleHQYASABKAkSDQoFaW5kZXgYAiABKAUiKQoOQ29sbGVjdFJlcXVlc3QSFwoEdGV4dBgBIAEoCUIJukgGcgQogIBAIh8KD0NvbGxlY3RSZXNwb25zZRIMCgR0ZXh0GAEgASgJIkYKC0NoYXRSZXF1ZXN0EgwKBHRleHQYASABKAkSKQoGZW5kaW5nGAIgASgLMhkucGFybGV5LnRlc3RpbmcudjEuRW5kaW5nIhwKDENoYXRSZXNwb25zZRIMCgR0ZXh0GAEgASgJIg8KDVNlY3JldFJlcXVlc3QiEAoOU2VjcmV0UmVzcG9uc2Ui6wQKCkV2ZXJ5dGhpbmcSDAoEbmFtZRgBIAEoCRIQCghyZXZpc2lvbhgCIAEoAxIuCgNzdWIYAyABKAsyIS5wYXJsZXkudGVzdGluZy52MS5FdmVyeXRoaW5nLlN1YhIMCgR0YWdzGAQgAygJEicKBWNvbG9yGAUgASgOMhgucGFybGV5LnRlc3RpbmcudjEuQ29sb3ISKAoGY29sb3JzGAYgAygOMhgucGFybGV5LnRlc3RpbmcudjEuQ29sb3ISDAoEZmxhZxgHIAEoCBINCgVyYXRpbxgIIAEoARIMCgRibG9iGAkgASgMEi8KC2NyZWF0ZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIoCgVkZWxheRgLIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgt1cGRhdGVfbWFzaxgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSMAoKbWF5YmVfdGV4dBgNIAEoCzIcLmdvb2dsZS5wcm90b2J1Zi5TdHJpbmdWYWx1ZRIuCgptYXliZV9mbGFnGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLkJvb2xWYWx1ZRIOCgRsZWZ0GA8gASgJSAASDwoFcmlnaHQYECABKAVIABISCgVjb3VudBgRIAEoDUgBiAEBGkoKA1N1YhIQCghzdWJmaWVsZBgBIAEoCRIxCgpldmVyeXRoaW5nGAIgASgLMh0ucGFybGV5LnRlc3RpbmcudjEuRXZlcnl0aGluZ0IICgZjaG9pY2VCCAoGX2NvdW50IrQBCgtDb2xsZWN0aW9ucxIMCgRuYW1lGAEgASgJEiwKBWl0ZW1zGAIgAygLMh0ucGFybGV5LnRlc3RpbmcudjEuRXZlcnl0aGluZxI6CgZsYWJlbHMYAyADKAsyKi5wYXJsZXkudGVzdGluZy52MS5Db2xsZWN0aW9ucy5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIh8KDU51bWJlckNvdW50ZWQSDgoGbnVtYmVyGAEgASgDKj4KBUNvbG9yEhUKEUNPTE9SX1VOU1BFQ0lGSUVEEAASDQoJQ09MT1JfUkVEEAESDwoLQ09MT1JfR1JFRU4QAipOCgtFcnJvclJlYXNvbhIcChhFUlJPUl9SRUFTT05fVU5TUEVDSUZJRUQQABIhChVFUlJPUl9SRUFTT05fQVNfQVNLRUQQARoGmrUYAggJMpwFCgtFY2hvU2VydmljZRKHAQoERWNobxIeLnBhcmxleS50ZXN0aW5nLnYxLkVjaG9SZXF1ZXN0Gh8ucGFybGV5LnRlc3RpbmcudjEuRWNob1Jlc3BvbnNlIj6QAgGKtRgBAZK1GAIIAoLT5JMCKloSOgEqIg0vdGVzdGluZy9lY2hvEhQvdGVzdGluZy9lY2hvL3t0ZXh0fRJ3CghFY2hvT25jZRIiLnBhcmxleS50ZXN0aW5nLnYxLkVjaG9PbmNlUmVxdWVzdBojLnBhcmxleS50ZXN0aW5nLnYxLkVjaG9PbmNlUmVzcG9uc2UiIoq1GAEBgtPkkwIXOgEqIhIvdGVzdGluZy9lY2hvOm9uY2USbQoGUmVwZWF0EiAucGFybGV5LnRlc3RpbmcudjEuUmVwZWF0UmVxdWVzdBohLnBhcmxleS50ZXN0aW5nLnYxLlJlcGVhdFJlc3BvbnNlIhyKtRgBAYLT5JMCERIPL3Rlc3RpbmcvcmVwZWF0MAESWQoHQ29sbGVjdBIhLnBhcmxleS50ZXN0aW5nLnYxLkNvbGxlY3RSZXF1ZXN0GiIucGFybGV5LnRlc3RpbmcudjEuQ29sbGVjdFJlc3BvbnNlIgWKtRgBASgBElIKBENoYXQSHi5wYXJsZXkudGVzdGluZy52MS5DaGF0UmVxdWVzdBofLnBhcmxleS50ZXN0aW5nLnYxLkNoYXRSZXNwb25zZSIFirUYAQEoATABEmwKBlNlY3JldBIgLnBhcmxleS50ZXN0aW5nLnYxLlNlY3JldFJlcXVlc3QaIS5wYXJsZXkudGVzdGluZy52MS5TZWNyZXRSZXNwb25zZSIdirUYAgMEgtPkkwIREg8vdGVzdGluZy9zZWNyZXRiBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_google_protobuf_wrappers, file_google_rpc_code, file_parley_options_v1_options]);
+  fileDesc("Ch9wYXJsZXkvdGVzdGluZy92MS90ZXN0aW5nLnByb3RvEhFwYXJsZXkudGVzdGluZy52MSJhCgZFbmRpbmcSHgoEY29kZRgBIAEoDjIQLmdvb2dsZS5ycGMuQ29kZRIoCgVkZWxheRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhINCgVjcmFzaBgDIAEoCCJjCgtFY2hvUmVxdWVzdBIYCgR0ZXh0GAEgASgJQgq6SAdyBSiAgMABEikKBmVuZGluZxgCIAEoCzIZLnBhcmxleS50ZXN0aW5nLnYxLkVuZGluZxIPCgdudW1iZXJzGAMgAygFIi0KDEVjaG9SZXNwb25zZRIMCgR0ZXh0GAEgASgJEg8KB251bWJlcnMYAiADKAUiSgoPRWNob09uY2VSZXF1ZXN0EgwKBHRleHQYASABKAkSKQoGZW5kaW5nGAIgASgLMhkucGFybGV5LnRlc3RpbmcudjEuRW5kaW5nIiAKEEVjaG9PbmNlUmVzcG9uc2USDAoEdGV4dBgBIAEoCSJMChFFY2hvSGVkZ2VkUmVxdWVzdBIMCgR0ZXh0GAEgASgJEikKBmVuZGluZxgCIAEoCzIZLnBhcmxleS50ZXN0aW5nLnYxLkVuZGluZyIiChJFY2hvSGVkZ2VkUmVzcG9uc2USDAoEdGV4dBgBIAEoCSJOChNFY2hvQ3JpdGljYWxSZXF1ZXN0EgwKBHRleHQYASABKAkSKQoGZW5kaW5nGAIgASgLMhkucGFybGV5LnRlc3RpbmcudjEuRW5kaW5nIiQKFEVjaG9Dcml0aWNhbFJlc3BvbnNlEgwKBHRleHQYASABKAkiVwoNUmVwZWF0UmVxdWVzdBIMCgR0ZXh0GAEgASgJEg0KBWNvdW50GAIgASgFEikKBmVuZGluZxgDIAEoCzIZLnBhcmxleS50ZXN0aW5nLnYxLkVuZGluZyItCg5SZXBlYXRSZXNwb25zZRIMCgR0ZXh0GAEgASgJEg0KBWluZGV4GAIgASgFIikKDkNvbGxlY3RSZXF1ZXN0EhcKBHRleHQYASABKAlCCbpIBnIEKICAQCIfCg9Db2xsZWN0UmVzcG9uc2USDAoEdGV4dBgBIAEoCSJGCgtDaGF0UmVxdWVzdBIMCgR0ZXh0GAEgASgJEikKBmVuZGluZxgCIAEoCzIZLnBhcmxleS50ZXN0aW5nLnYxLkVuZGluZyIcCgxDaGF0UmVzcG9uc2USDAoEdGV4dBgBIAEoCSIPCg1TZWNyZXRSZXF1ZXN0IhAKDlNlY3JldFJlc3BvbnNlIusECgpFdmVyeXRoaW5nEgwKBG5hbWUYASABKAkSEAoIcmV2aXNpb24YAiABKAMSLgoDc3ViGAMgASgLMiEucGFybGV5LnRlc3RpbmcudjEuRXZlcnl0aGluZy5TdWISDAoEdGFncxgEIAMoCRInCgVjb2xvchgFIAEoDjIYLnBhcmxleS50ZXN0aW5nLnYxLkNvbG9yEigKBmNvbG9ycxgGIAMoDjIYLnBhcmxleS50ZXN0aW5nLnYxLkNvbG9yEgwKBGZsYWcYByABKAgSDQoFcmF0aW8YCCABKAESDAoEYmxvYhgJIAEoDBIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKAoFZGVsYXkYCyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLwoLdXBkYXRlX21hc2sYDCABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEjAKCm1heWJlX3RleHQYDSABKAsyHC5nb29nbGUucHJvdG9idWYuU3RyaW5nVmFsdWUSLgoKbWF5YmVfZmxhZxgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5Cb29sVmFsdWUSDgoEbGVmdBgPIAEoCUgAEg8KBXJpZ2h0GBAgASgFSAASEgoFY291bnQYESABKA1IAYgBARpKCgNTdWISEAoIc3ViZmllbGQYASABKAkSMQoKZXZlcnl0aGluZxgCIAEoCzIdLnBhcmxleS50ZXN0aW5nLnYxLkV2ZXJ5dGhpbmdCCAoGY2hvaWNlQggKBl9jb3VudCK0AQoLQ29sbGVjdGlvbnMSDAoEbmFtZRgBIAEoCRIsCgVpdGVtcxgCIAMoCzIdLnBhcmxleS50ZXN0aW5nLnYxLkV2ZXJ5dGhpbmcSOgoGbGFiZWxzGAMgAygLMioucGFybGV5LnRlc3RpbmcudjEuQ29sbGVjdGlvbnMuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIfCg1OdW1iZXJDb3VudGVkEg4KBm51bWJlchgBIAEoAyo+CgVDb2xvchIVChFDT0xPUl9VTlNQRUNJRklFRBAAEg0KCUNPTE9SX1JFRBABEg8KC0NPTE9SX0dSRUVOEAIqTgoLRXJyb3JSZWFzb24SHAoYRVJST1JfUkVBU09OX1VOU1BFQ0lGSUVEEAASIQoVRVJST1JfUkVBU09OX0FTX0FTS0VEEAEaBpq1GAIICTL6BgoLRWNob1NlcnZpY2UShwEKBEVjaG8SHi5wYXJsZXkudGVzdGluZy52MS5FY2hvUmVxdWVzdBofLnBhcmxleS50ZXN0aW5nLnYxLkVjaG9SZXNwb25zZSI+kAIBirUYAQGStRgCCAKC0+STAipaEjoBKiINL3Rlc3RpbmcvZWNobxIUL3Rlc3RpbmcvZWNoby97dGV4dH0SdwoIRWNob09uY2USIi5wYXJsZXkudGVzdGluZy52MS5FY2hvT25jZVJlcXVlc3QaIy5wYXJsZXkudGVzdGluZy52MS5FY2hvT25jZVJlc3BvbnNlIiKKtRgBAYLT5JMCFzoBKiISL3Rlc3RpbmcvZWNobzpvbmNlEnAKCkVjaG9IZWRnZWQSJC5wYXJsZXkudGVzdGluZy52MS5FY2hvSGVkZ2VkUmVxdWVzdBolLnBhcmxleS50ZXN0aW5nLnYxLkVjaG9IZWRnZWRSZXNwb25zZSIVkAIBirUYAQGgtRgDqrUYBRCA2sQJEmoKDEVjaG9Dcml0aWNhbBImLnBhcmxleS50ZXN0aW5nLnYxLkVjaG9Dcml0aWNhbFJlcXVlc3QaJy5wYXJsZXkudGVzdGluZy52MS5FY2hvQ3JpdGljYWxSZXNwb25zZSIJirUYAQGgtRgBEm0KBlJlcGVhdBIgLnBhcmxleS50ZXN0aW5nLnYxLlJlcGVhdFJlcXVlc3QaIS5wYXJsZXkudGVzdGluZy52MS5SZXBlYXRSZXNwb25zZSIcirUYAQGC0+STAhESDy90ZXN0aW5nL3JlcGVhdDABElkKB0NvbGxlY3QSIS5wYXJsZXkudGVzdGluZy52MS5Db2xsZWN0UmVxdWVzdBoiLnBhcmxleS50ZXN0aW5nLnYxLkNvbGxlY3RSZXNwb25zZSIFirUYAQEoARJSCgRDaGF0Eh4ucGFybGV5LnRlc3RpbmcudjEuQ2hhdFJlcXVlc3QaHy5wYXJsZXkudGVzdGluZy52MS5DaGF0UmVzcG9uc2UiBYq1GAEBKAEwARJsCgZTZWNyZXQSIC5wYXJsZXkudGVzdGluZy52MS5TZWNyZXRSZXF1ZXN0GiEucGFybGV5LnRlc3RpbmcudjEuU2VjcmV0UmVzcG9uc2UiHYq1GAIDBILT5JMCERIPL3Rlc3Rpbmcvc2VjcmV0YgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_google_protobuf_wrappers, file_google_rpc_code, file_parley_options_v1_options]);
 
 /**
  * Describes the message parley.testing.v1.Ending.
@@ -54,88 +54,116 @@ export const EchoOnceResponseSchema = /*@__PURE__*/
   messageDesc(file_parley_testing_v1_testing, 4);
 
 /**
+ * Describes the message parley.testing.v1.EchoHedgedRequest.
+ * Use `create(EchoHedgedRequestSchema)` to create a new message.
+ */
+export const EchoHedgedRequestSchema = /*@__PURE__*/
+  messageDesc(file_parley_testing_v1_testing, 5);
+
+/**
+ * Describes the message parley.testing.v1.EchoHedgedResponse.
+ * Use `create(EchoHedgedResponseSchema)` to create a new message.
+ */
+export const EchoHedgedResponseSchema = /*@__PURE__*/
+  messageDesc(file_parley_testing_v1_testing, 6);
+
+/**
+ * Describes the message parley.testing.v1.EchoCriticalRequest.
+ * Use `create(EchoCriticalRequestSchema)` to create a new message.
+ */
+export const EchoCriticalRequestSchema = /*@__PURE__*/
+  messageDesc(file_parley_testing_v1_testing, 7);
+
+/**
+ * Describes the message parley.testing.v1.EchoCriticalResponse.
+ * Use `create(EchoCriticalResponseSchema)` to create a new message.
+ */
+export const EchoCriticalResponseSchema = /*@__PURE__*/
+  messageDesc(file_parley_testing_v1_testing, 8);
+
+/**
  * Describes the message parley.testing.v1.RepeatRequest.
  * Use `create(RepeatRequestSchema)` to create a new message.
  */
 export const RepeatRequestSchema = /*@__PURE__*/
-  messageDesc(file_parley_testing_v1_testing, 5);
+  messageDesc(file_parley_testing_v1_testing, 9);
 
 /**
  * Describes the message parley.testing.v1.RepeatResponse.
  * Use `create(RepeatResponseSchema)` to create a new message.
  */
 export const RepeatResponseSchema = /*@__PURE__*/
-  messageDesc(file_parley_testing_v1_testing, 6);
+  messageDesc(file_parley_testing_v1_testing, 10);
 
 /**
  * Describes the message parley.testing.v1.CollectRequest.
  * Use `create(CollectRequestSchema)` to create a new message.
  */
 export const CollectRequestSchema = /*@__PURE__*/
-  messageDesc(file_parley_testing_v1_testing, 7);
+  messageDesc(file_parley_testing_v1_testing, 11);
 
 /**
  * Describes the message parley.testing.v1.CollectResponse.
  * Use `create(CollectResponseSchema)` to create a new message.
  */
 export const CollectResponseSchema = /*@__PURE__*/
-  messageDesc(file_parley_testing_v1_testing, 8);
+  messageDesc(file_parley_testing_v1_testing, 12);
 
 /**
  * Describes the message parley.testing.v1.ChatRequest.
  * Use `create(ChatRequestSchema)` to create a new message.
  */
 export const ChatRequestSchema = /*@__PURE__*/
-  messageDesc(file_parley_testing_v1_testing, 9);
+  messageDesc(file_parley_testing_v1_testing, 13);
 
 /**
  * Describes the message parley.testing.v1.ChatResponse.
  * Use `create(ChatResponseSchema)` to create a new message.
  */
 export const ChatResponseSchema = /*@__PURE__*/
-  messageDesc(file_parley_testing_v1_testing, 10);
+  messageDesc(file_parley_testing_v1_testing, 14);
 
 /**
  * Describes the message parley.testing.v1.SecretRequest.
  * Use `create(SecretRequestSchema)` to create a new message.
  */
 export const SecretRequestSchema = /*@__PURE__*/
-  messageDesc(file_parley_testing_v1_testing, 11);
+  messageDesc(file_parley_testing_v1_testing, 15);
 
 /**
  * Describes the message parley.testing.v1.SecretResponse.
  * Use `create(SecretResponseSchema)` to create a new message.
  */
 export const SecretResponseSchema = /*@__PURE__*/
-  messageDesc(file_parley_testing_v1_testing, 12);
+  messageDesc(file_parley_testing_v1_testing, 16);
 
 /**
  * Describes the message parley.testing.v1.Everything.
  * Use `create(EverythingSchema)` to create a new message.
  */
 export const EverythingSchema = /*@__PURE__*/
-  messageDesc(file_parley_testing_v1_testing, 13);
+  messageDesc(file_parley_testing_v1_testing, 17);
 
 /**
  * Describes the message parley.testing.v1.Everything.Sub.
  * Use `create(Everything_SubSchema)` to create a new message.
  */
 export const Everything_SubSchema = /*@__PURE__*/
-  messageDesc(file_parley_testing_v1_testing, 13, 0);
+  messageDesc(file_parley_testing_v1_testing, 17, 0);
 
 /**
  * Describes the message parley.testing.v1.Collections.
  * Use `create(CollectionsSchema)` to create a new message.
  */
 export const CollectionsSchema = /*@__PURE__*/
-  messageDesc(file_parley_testing_v1_testing, 14);
+  messageDesc(file_parley_testing_v1_testing, 18);
 
 /**
  * Describes the message parley.testing.v1.NumberCounted.
  * Use `create(NumberCountedSchema)` to create a new message.
  */
 export const NumberCountedSchema = /*@__PURE__*/
-  messageDesc(file_parley_testing_v1_testing, 15);
+  messageDesc(file_parley_testing_v1_testing, 19);
 
 /**
  * Describes the enum parley.testing.v1.Color.

@@ -1,0 +1,185 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { DescMethod } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
+import { Counter, Gauge } from "prom-client";
+import { perRegistry, type Telemetry } from "../telemetry/telemetry.ts";
+import { type Breaker, type BreakerState, createBreaker, type Outcome } from "./breaker.ts";
+import { deadlineMsOf, hedgeAfterMsOf, isIdempotent } from "./contract.ts";
+import { fail, retryAfter, wasRetried } from "./errors.ts";
+import { failures } from "./failures.ts";
+import { createRetryBudget, type FurtherTry } from "./retry-budget.ts";
+import { pushbackKey } from "./status.ts";
+
+/** Tries of one call at most, the first among them: gRPC's own limit (gRFC A6, maxAttempts). */
+const maxTries = 5;
+/** The longest wait before the second try, in milliseconds; before each further one it is twice as long. By chance, from nothing to all of it. */
+const backoffMs = { first: 50, atMost: 1_000 };
+/** A call that was given less, and less than its contract gives it, was perhaps given too little: that it came to nothing counts for nothing. */
+const fairMs = 1_000;
+
+/** Makes the calls to one target: behind a breaker for each method, and more than once where the contract permits. */
+export interface Attempts {
+  /**
+   * Runs `attempt`, which must end when the signal that it is given fires; again where it was `UNAVAILABLE` and the method may
+   * be repeated; and a second time beside it where the method is to be hedged. Rejects with `CIRCUIT_OPEN` where the breaker is open.
+   */
+  run<T>(method: DescMethod, limits: CallLimits, attempt: (signal: AbortSignal) => Promise<T>): Promise<T>;
+}
+
+/** What ends a call. */
+export interface CallLimits {
+  readonly signal: AbortSignal;
+  /** On the clock of performance.now(); undefined: it has no deadline. */
+  readonly deadlineMs: number | undefined;
+}
+
+/** Creates the attempts at the target that goes by a service's name. Without `retries`, each call is made once. */
+export function createAttempts(options: { readonly peerName: string; readonly retries: boolean; readonly telemetry: Telemetry }): Attempts {
+  const { peerName, telemetry } = options;
+  const metrics = attemptMetrics(telemetry.registry);
+  const budget = createRetryBudget();
+  const known = new WeakMap<DescMethod, { labels: Record<string, string>; breaker: Breaker }>();
+
+  function forMethod(method: DescMethod) {
+    const before = known.get(method);
+    if (before !== undefined) return before;
+    const labels = { service_name: telemetry.serviceName, service_peer_name: peerName, rpc_method: nameOf(method) };
+    metrics.breakerState.set(labels, states.closed);
+    const breaker = createBreaker((state) => {
+      metrics.breakerState.set(labels, states[state]);
+      const level = state === "open" ? "warn" : "info";
+      telemetry.log[level]({ "service.peer.name": peerName, "rpc.method": nameOf(method) }, `the breaker is ${state}`);
+    });
+    const entry = { labels, breaker };
+    known.set(method, entry);
+    return entry;
+  }
+
+  /** Whether a further try may be made; it is paid for then. */
+  function mayTry(on: FurtherTry, labels: Record<string, string>): boolean {
+    const isPaid = budget.spend(on);
+    (isPaid ? metrics.furtherTries : metrics.withheld).inc({ ...labels, kind: on });
+    return isPaid;
+  }
+
+  async function guarded<T>(method: DescMethod, limits: CallLimits, attempt: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const { labels, breaker } = forMethod(method);
+    const admitted = breaker.admit();
+    if (typeof admitted === "number") {
+      metrics.rejected.inc(labels);
+      throw circuitOpen(method, admitted);
+    }
+    const leftMs = leftMsOf(limits);
+    try {
+      const result = await attempt(limits.signal);
+      admitted("success");
+      return result;
+    } catch (error) {
+      admitted(outcomeOf(error, leftMs >= Math.min(deadlineMsOf(method) ?? fairMs, fairMs) - 1));
+      throw error;
+    }
+  }
+
+  /** Makes a call that, where it takes so long, is made once more beside; the first answer counts. */
+  async function hedged<T>(
+    method: DescMethod,
+    hedgeAfterMs: number,
+    limits: CallLimits,
+    attempt: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const over = new AbortController();
+    const signal = AbortSignal.any([limits.signal, over.signal]);
+    const start = (): Promise<T> => guarded(method, { ...limits, signal }, attempt);
+    const first = start();
+    try {
+      const isLate = await Promise.race([first.then(() => false), delay(hedgeAfterMs, true, { signal }).catch(() => false)]);
+      if (!isLate || !mayTry("hedge", forMethod(method).labels)) return await first;
+      return await Promise.any([first, start()]).catch(() => first); // where both fail, as the first did
+    } finally {
+      over.abort();
+    }
+  }
+
+  return {
+    async run(method, limits, attempt) {
+      const hedgeAfterMs = options.retries ? hedgeAfterMsOf(method) : undefined;
+      const once = (): ReturnType<typeof attempt> =>
+        hedgeAfterMs === undefined ? guarded(method, limits, attempt) : hedged(method, hedgeAfterMs, limits, attempt);
+      if (!options.retries || !isIdempotent(method)) return once();
+      for (let tried = 1; ; tried++) {
+        try {
+          const result = await once();
+          budget.earn(tried === 1 ? "first" : "retry");
+          return result;
+        } catch (error) {
+          const waitMs = waitMsAfter(error, tried);
+          if (waitMs === undefined || limits.signal.aborted || waitMs >= leftMsOf(limits)) throw error;
+          if (!mayTry("retry", forMethod(method).labels)) throw error;
+          await delay(waitMs, undefined, { signal: limits.signal }).catch(() => {
+            throw error;
+          });
+        }
+      }
+    },
+  };
+}
+
+/** Returns how long to wait before the next try, in milliseconds; undefined: there is none. */
+function waitMsAfter(error: unknown, tried: number): number | undefined {
+  if (!(error instanceof ConnectError) || error.code !== Code.Unavailable || tried === maxTries || wasRetried(error)) return undefined;
+  const pushback = error.metadata.get(pushbackKey);
+  if (pushback === null) return Math.random() * Math.min(backoffMs.first * 2 ** (tried - 1), backoffMs.atMost);
+  return /^\d+$/.test(pushback) ? Number(pushback) : undefined; // what is no such number says no (gRFC A6, Pushback)
+}
+
+function outcomeOf(error: unknown, wasFair: boolean): Outcome {
+  if (!(error instanceof ConnectError) || error.code === Code.Canceled) return "nothing";
+  if (error.code === Code.DeadlineExceeded && !wasFair) return "nothing";
+  return failures.has(error.code) ? "failure" : "success";
+}
+
+function circuitOpen(method: DescMethod, waitMs: number): ConnectError {
+  const text = `${nameOf(method)} has failed too often of late, and is not called for a moment; try again`;
+  const error = fail(ErrorReason.CIRCUIT_OPEN, text, {}, retryAfter(waitMs));
+  error.isWireError = true; // it is the neighbour's failure, not the handler's word
+  return error;
+}
+
+function leftMsOf({ deadlineMs }: CallLimits): number {
+  return deadlineMs === undefined ? Number.POSITIVE_INFINITY : deadlineMs - performance.now();
+}
+
+function nameOf(method: DescMethod): string {
+  return `${method.parent.typeName}/${method.name}`;
+}
+
+const states: Readonly<Record<BreakerState, number>> = { closed: 0, "half-open": 1, open: 2 };
+const labelNames = ["service_name", "service_peer_name", "rpc_method"] as const;
+
+const attemptMetrics = perRegistry((registers) => ({
+  furtherTries: new Counter({
+    name: "rpc_client_further_tries_total",
+    help: "Tries beyond the first of a call: retries, and hedges.",
+    labelNames: [...labelNames, "kind"],
+    registers,
+  }),
+  withheld: new Counter({
+    name: "rpc_client_withheld_tries_total",
+    help: "Further tries that were not made, as the target's budget was spent.",
+    labelNames: [...labelNames, "kind"],
+    registers,
+  }),
+  breakerState: new Gauge({
+    name: "rpc_client_breaker_state",
+    help: "0: closed, 1: half-open, 2: open.",
+    labelNames,
+    registers,
+  }),
+  rejected: new Counter({
+    name: "rpc_client_breaker_rejected_calls_total",
+    help: "Tries that were not made, as the breaker was open.",
+    labelNames,
+    registers,
+  }),
+}));

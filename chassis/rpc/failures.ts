@@ -1,0 +1,4 @@
+import { Code } from "@connectrpc/connect";
+
+/** What says that a service, or its replica, is not well. All else, refusals above all, is an answer. */
+export const failures: ReadonlySet<Code> = new Set([Code.Unavailable, Code.DeadlineExceeded, Code.ResourceExhausted, Code.Internal]);

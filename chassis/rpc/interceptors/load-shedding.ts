@@ -1,0 +1,53 @@
+import type { Interceptor } from "@connectrpc/connect";
+import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
+import { Criticality } from "@parley/gen/parley/options/v1/options_pb.js";
+import { Counter, Gauge } from "prom-client";
+import type { EventLoopWatch } from "../../event-loop.ts";
+import { perRegistry, type Telemetry } from "../../telemetry/telemetry.ts";
+import { createAdaptiveLimit } from "../adaptive-limit.ts";
+import { findCurrentCall } from "../current-call.ts";
+import { fail, retryAfter } from "../errors.ts";
+
+/** After how long one that was refused may come again, in milliseconds: at random, so that not all come at once. */
+const retryMs = { least: 500, most: 1_500 };
+
+/** Refuses the calls on which least depends while a component has more to do than it can, with `RESOURCE_EXHAUSTED`. Streams are refused like others, but not counted. */
+export function loadShedding(telemetry: Telemetry, eventLoop: EventLoopWatch): Interceptor {
+  const { serviceName, registry } = telemetry;
+  const { shed, current } = shedMetrics(registry);
+  const limit = createAdaptiveLimit();
+  eventLoop.onLook((leastLateMs) => {
+    limit.adapt(leastLateMs);
+    current.set({ service_name: serviceName }, Math.floor(limit.current));
+  });
+  return (next) => async (req) => {
+    const criticality = findCurrentCall()?.criticality ?? Criticality.DEFAULT;
+    const leave = limit.admit(criticality);
+    if (leave === undefined) {
+      shed.inc({ service_name: serviceName, criticality: Criticality[criticality].toLowerCase() });
+      const delayMs = retryMs.least + Math.random() * (retryMs.most - retryMs.least);
+      throw fail(ErrorReason.OVERLOADED, `${serviceName} has more to do than it can; try again later`, {}, retryAfter(delayMs));
+    }
+    if (req.stream) leave();
+    try {
+      return await next(req);
+    } finally {
+      if (!req.stream) leave();
+    }
+  };
+}
+
+const shedMetrics = perRegistry((registers) => ({
+  shed: new Counter({
+    name: "rpc_server_shed_calls_total",
+    help: "Calls refused because there was more to do than could be done.",
+    labelNames: ["service_name", "criticality"],
+    registers,
+  }),
+  current: new Gauge({
+    name: "rpc_server_active_calls_limit",
+    help: "Calls in progress above which critical ones aside some are refused; it follows the event loop's delay.",
+    labelNames: ["service_name"],
+    registers,
+  }),
+}));
