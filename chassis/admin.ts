@@ -1,5 +1,6 @@
 import { createServer } from "node:http";
 import type { Registry } from "prom-client";
+import { scrape } from "./telemetry/telemetry.ts";
 
 /** The HTTP server for operators and probes: one for each process. */
 export interface AdminServer {
@@ -24,7 +25,7 @@ export async function openAdmin(options: { host: string; port: number; registry:
       case "/readyz":
         return options.isReady() ? send(200, "ready\n") : send(503, "not ready\n");
       case "/metrics":
-        options.registry.metrics().then(
+        scrape(options.registry).then(
           (text) => send(200, text, options.registry.contentType),
           () => send(500, "metrics cannot be collected\n"),
         );

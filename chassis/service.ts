@@ -140,7 +140,7 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
       const serviceToken = await createServiceToken(name, env[keyVariable] ?? "", auth.PARLEY_AUTH_AUDIENCE);
       const transports = openTransports(neighbours, { env, common, tls, telemetry, serviceToken, withoutRetries });
       await componentDatabase?.migrate({ env, log });
-      const database = defined?.open(optionsIn(env));
+      const database = defined?.open({ ...optionsIn(env), telemetry });
       let eventLog: EventLog | undefined;
       const getDatabase = (): Database<Schema> => {
         if (database === undefined) throw new StartError(`${name} uses a database, but its definition names none`);

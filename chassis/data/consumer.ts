@@ -5,7 +5,8 @@ import { type Event, type EventLogService, EventSchema } from "@parley/gen/parle
 import { type QueryExecutorProvider, sql, type Transaction } from "kysely";
 import { DatabaseError } from "pg";
 import type { Logger } from "pino";
-import { type AnyDatabase, type Database, isDatabaseLost } from "./database.ts";
+import type { AnyDatabase, Database } from "./database.ts";
+import { isDatabaseLost } from "./database-errors.ts";
 import { addWorkColumns, type Lease, startWork, type Worker } from "./work.ts";
 
 /** How often an event is tried before it is set aside, and the wait in between. */

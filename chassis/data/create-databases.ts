@@ -4,7 +4,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { Client } from "pg";
 import { exitOnStartError, StartError } from "../start-error.ts";
-import { isDatabaseLost } from "./database.ts";
+import { isDatabaseLost } from "./database-errors.ts";
 import { ensureDatabase } from "./ensure-database.ts";
 
 const retryMs = 500;

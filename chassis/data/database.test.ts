@@ -7,7 +7,8 @@ import { type CurrentCall, runInCall } from "../rpc/current-call.ts";
 import { createTestDatabase } from "../testing/database.ts";
 import { eventually } from "../testing/eventually.ts";
 import { openPostgresProxy } from "../testing/postgres-proxy.ts";
-import { type DatabaseOptions, isDatabaseLost, openDatabase } from "./database.ts";
+import { type DatabaseOptions, openDatabase } from "./database.ts";
+import { isDatabaseLost } from "./database-errors.ts";
 
 interface Tables {
   account: { account_id: string; balance: bigint };
@@ -212,7 +213,7 @@ test.each([new Error("other"), new TypeError("x"), "text", undefined])("%o is no
 test("a server that does not answer any more costs the statement its time, and the next one connects anew", async () => {
   const options = await createTestDatabase();
   const proxy = await openPostgresProxy(options.url);
-  const database = openDatabase<unknown>({ ...options, url: proxy.url, statementTimeoutMs: 100, poolSize: 2 });
+  const database = openDatabase<unknown>({ ...options, url: proxy.url, statementTimeoutMs: 100, poolSize: 3 });
   onTestFinished(() => database.close());
   const one = (): Promise<unknown> => sql`SELECT 1`.execute(database.db);
   await Promise.all([one(), one()]);
@@ -220,4 +221,19 @@ test("a server that does not answer any more costs the statement its time, and t
   const errors = await Promise.all([one(), one()].map((call) => call.catch((error: unknown) => error)));
   expect(errors.map(isDatabaseLost)).toEqual([true, true]);
   await one();
+});
+
+test("calls of one method that wait for a lock leave a connection to those of others", async () => {
+  const { database, options } = await openAccounts({ poolSize: 3 });
+  const locker = await connect(options);
+  await locker.query("BEGIN");
+  await locker.query("SELECT FROM account WHERE account_id = 'a' FOR UPDATE");
+  const ended = new AbortController();
+  const writeA = () => database.db.updateTable("account").set({ balance: 1n }).where("account_id", "=", "a").execute();
+  const slow = Array.from({ length: 10 }, () => runInCall({ ...callWith(ended.signal), method: "slow" }, writeA));
+  const readB = () => database.db.selectFrom("account").select("balance").where("account_id", "=", "b").executeTakeFirst();
+  const quick = runInCall({ ...callWith(AbortSignal.timeout(3_000)), method: "quick" }, readB);
+  expect((await quick)?.balance).toBe(100n);
+  await locker.query("COMMIT");
+  await Promise.all(slow);
 });

@@ -10,7 +10,8 @@ import type { Logger } from "pino";
 import { createId } from "../id.ts";
 import { detach } from "../rpc/current-call.ts";
 import { createFail } from "../rpc/errors.ts";
-import { type AnyDatabase, onCommit, withCommit } from "./database.ts";
+import { type AnyDatabase, onCommit } from "./database.ts";
+import { withCommit } from "./pool.ts";
 
 /** Events that are read at once. */
 const batchSize = 200;

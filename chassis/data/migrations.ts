@@ -5,7 +5,8 @@ import { type Kysely, sql } from "kysely";
 import { DatabaseError } from "pg";
 import type { Logger } from "pino";
 import { StartError } from "../start-error.ts";
-import { type Database, type DatabaseOptions, isDatabaseLost, isGivenUp, openDatabase } from "./database.ts";
+import { type Database, type DatabaseOptions, openDatabase } from "./database.ts";
+import { isDatabaseLost, isGivenUp } from "./database-errors.ts";
 
 /** What a file of a service's `migrations/` exports; its name begins with its number, such as `0001_create_products.ts`. */
 export interface Migration {

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { Registry } from "prom-client";
 
@@ -7,6 +8,24 @@ export interface Telemetry {
   readonly serviceName: string;
   readonly log: Logger;
   readonly registry: Registry;
+}
+
+/** What is looked at only when somebody reads the metrics may take so long, in milliseconds. */
+const lookMs = 1_000;
+const looks = new WeakMap<Registry, (() => Promise<void> | void)[]>();
+
+/** Calls back, before the registry's metrics are read, to set those that are not kept up to date. It does not throw. */
+export function onScrape(registry: Registry, look: () => Promise<void> | void): void {
+  looks.set(registry, [...(looks.get(registry) ?? []), look]);
+}
+
+/** Returns the registry's metrics, in Prometheus's text format. What does not come to an end within a second is as it was. */
+export async function scrape(registry: Registry): Promise<string> {
+  const enough = new AbortController();
+  const all = Promise.all((looks.get(registry) ?? []).map((look) => look()));
+  await Promise.race([all, delay(lookMs, undefined, { signal: enough.signal }).catch(() => {})]);
+  enough.abort();
+  return registry.metrics();
 }
 
 /** Creates metrics once for each registry: the components of one process share its registry, and so each metric. */

@@ -1,7 +1,7 @@
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import type { Logger } from "pino";
-import { isDatabaseLost } from "../../data/database.ts";
+import { isDatabaseLost } from "../../data/database-errors.ts";
 import { type ErrorDetail, errorOfAbort, fail, retryAfter, retryDelayMsOf } from "../errors.ts";
 import { internalError } from "../internal-error.ts";
 import { type Request, wrapResponse } from "../response.ts";
