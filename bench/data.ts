@@ -43,14 +43,14 @@ console.log(
   `seeded ${productCount} products, their events and their stock in ${Math.round((performance.now() - seedStartedMs) / 1_000)} s`,
 );
 
-const log = await createLogger("silent");
+const { log } = await createLogger({ level: "silent" });
 const serviceToken = await createServiceToken("carts", join(dataDir, "keys/carts.private.json"), "parley");
 const open = (name: string, contracts: Parameters<typeof openTransport>[0]["contracts"]) =>
   openTransport({
     target: `ipv4:127.0.0.1:${suite.portOf(name)}`,
     contracts,
     peerName: name,
-    telemetry: { serviceName: "bench", log, registry: new Registry() },
+    telemetry: { serviceName: "bench", log, registry: new Registry(), tracer: undefined },
     serviceToken,
     maxMessageBytes: 4 * 1024 * 1024,
   });

@@ -13,6 +13,10 @@ export const commonConfig = {
   PARLEY_GRPC_BASE_PORT: port(50051, "gRPC port of the process's first service; the others follow, in order"),
   PARLEY_ADMIN_BASE_PORT: port(9090, "Admin port of the process: /livez, /readyz and /metrics"),
   PARLEY_LOG_LEVEL: oneOf(["trace", "debug", "info", "warn", "error", "silent"], "info", "Least severe level that is logged"),
+  PARLEY_LOG_DIR: optionalFile(
+    "Folder in which log lines are kept too, 32 MB at most of each process",
+    "npm start: logs in PARLEY_DATA_DIR",
+  ),
   PARLEY_DRAIN_TIMEOUT: duration("15s", "Time that calls in progress have to finish after SIGTERM"),
   PARLEY_DRAIN_DELAY: duration("0s", "Time between not ready and taking no more calls, for load balancers to notice"),
   PARLEY_REFLECTION: oneOf(["on", "off"], "on", "Whether services describe themselves to grpcurl and others by gRPC reflection"),

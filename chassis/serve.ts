@@ -14,6 +14,7 @@ import type { Component, RunningComponent } from "./service.ts";
 import { onStopSignal } from "./signals.ts";
 import { exitOnStartError, listenError } from "./start-error.ts";
 import { createLogger } from "./telemetry/log.ts";
+import { openOtlp } from "./telemetry/otlp.ts";
 import { openTlsFolder } from "./tls-files.ts";
 
 /** A process whose components serve. */
@@ -21,6 +22,8 @@ export interface RunningProcess {
   /** The port of each component, by its name. */
   readonly ports: ReadonlyMap<string, number>;
   readonly log: Logger;
+  /** Logs from `debug` on, or again as configured. */
+  toggleDebug(): void;
   /** Turns not ready, lets what is in progress end, and resolves when all has ended. */
   stop(): Promise<void>;
 }
@@ -48,13 +51,21 @@ export async function startProcess(
   });
   const common = readConfig(commonConfig, environment);
   const grpcPorts = components.map((_, index) => portAt(common.PARLEY_GRPC_BASE_PORT, index, "PARLEY_GRPC_BASE_PORT"));
-  const log = await createLogger(common.PARLEY_LOG_LEVEL);
+  const otlp = await openOtlp(environment);
+  const { PARLEY_LOG_LEVEL: level, PARLEY_LOG_DIR: directory } = common;
+  const name = names.length === 1 ? `${names[0]}-${grpcPorts[0]}` : "suite";
+  const { log, setLevel } = await createLogger({
+    level,
+    file: directory === undefined ? undefined : { directory, name },
+    further: otlp.logs,
+  });
   setLogger({ error: (...text) => log.warn({ grpc: text.join(" ") }, "grpc-js") });
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const eventLoop = watchEventLoop();
   const tls = common.PARLEY_TLS_DIR === undefined ? undefined : await openTlsFolder(common.PARLEY_TLS_DIR, log);
   let ready = false;
+  let isDebugging = false;
   const running: RunningComponent[] = [];
   const ports = new Map<string, number>();
   const admin = await openAdmin({ host: common.PARLEY_HOST, port: common.PARLEY_ADMIN_BASE_PORT, registry, isReady: () => ready }).catch(
@@ -68,7 +79,19 @@ export async function startProcess(
   const targets = localTargets(places, common.PARLEY_HOST);
   const env = { ...targets, ...environment, ...databases.env, ...keys };
   for (const [index, component] of components.entries()) {
-    const started = await component.start({ env, common, log, registry, eventLoop, tls, grpcPort: grpcPorts[index] ?? 0 });
+    const started = await component.start({
+      env,
+      common,
+      telemetry: {
+        serviceName: component.name,
+        log: log.child({ "service.name": component.name }),
+        registry,
+        tracer: otlp.tracerOf(component.name),
+      },
+      eventLoop,
+      tls,
+      grpcPort: grpcPorts[index] ?? 0,
+    });
     running.push(started);
     ports.set(component.name, started.port);
   }
@@ -78,6 +101,11 @@ export async function startProcess(
   return {
     ports,
     log,
+    toggleDebug() {
+      isDebugging = !isDebugging;
+      setLevel(isDebugging ? "debug" : level);
+      log.warn({ level: log.level }, "the level of the log has changed");
+    },
     async stop() {
       const drains: Promise<void>[] = [];
       ready = false;
@@ -96,6 +124,7 @@ export async function startProcess(
       eventLoop.stop();
       tls?.close();
       await databases.stop();
+      await otlp.close();
     },
   };
 }

@@ -1,7 +1,6 @@
 import type { DescService } from "@bufbuild/protobuf";
 import { type Client, createClient, type ServiceImplSpec } from "@connectrpc/connect";
 import type { Logger } from "pino";
-import type { Registry } from "prom-client";
 import { authConfig, createAuthenticate } from "./auth/authenticate.ts";
 import { createServiceToken } from "./auth/service-token.ts";
 import { type CommonConfig, type Config, type ConfigShape, databaseUrl, keyFile, readConfig, variableOf } from "./config.ts";
@@ -42,7 +41,7 @@ export interface ComponentDatabase {
   /** Connections that it opens beside its pool. */
   readonly otherConnections: number;
   /** Brings it to the schema of the component's code, as start() does; returns the number of its last migration. */
-  migrate(runtime: Pick<Runtime, "env" | "log">): Promise<number>;
+  migrate(runtime: Pick<Runtime, "env"> & Pick<Telemetry, "log">): Promise<number>;
 }
 
 /** What runs until it is told to stop. */
@@ -55,8 +54,7 @@ export interface Runtime {
   readonly env: NodeJS.ProcessEnv;
   /** What every process reads. */
   readonly common: CommonConfig;
-  readonly log: Logger;
-  readonly registry: Registry;
+  readonly telemetry: Telemetry;
   readonly eventLoop: EventLoopWatch;
   /** What services and gateway call each other with. Undefined: without TLS. */
   readonly tls?: TlsFiles | undefined;
@@ -81,7 +79,7 @@ export interface Dependencies<Shape extends ConfigShape, Schema> {
   readonly config: Config<Shape>;
   readonly log: Logger;
   /** For its own metrics, beside those of its calls. */
-  readonly registry: Registry;
+  readonly telemetry: Telemetry;
   /** The service's own database. Throws StartError where the definition names none. */
   readonly database: Database<Schema>;
   /** The log of its events, in its database. */
@@ -133,9 +131,8 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
     database: componentDatabase,
     keyVariable,
     async start(runtime) {
-      const { env, common, registry, tls, grpcPort, eventLoop } = runtime;
-      const log = runtime.log.child({ service: name });
-      const telemetry: Telemetry = { serviceName: name, log, registry };
+      const { env, common, telemetry, tls, grpcPort, eventLoop } = runtime;
+      const { log } = telemetry;
       const auth = readConfig(authConfig, env);
       const serviceToken = await createServiceToken(name, env[keyVariable] ?? "", auth.PARLEY_AUTH_AUDIENCE);
       const transports = openTransports(neighbours, { env, common, tls, telemetry, serviceToken, withoutRetries });
@@ -149,7 +146,7 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
       const dependencies: Dependencies<Shape, Schema> = {
         config: readConfig(definition.config, env),
         log,
-        registry,
+        telemetry,
         get database() {
           return getDatabase();
         },

@@ -1,9 +1,10 @@
 import { type ConnectError, type ContextKey, createContextKey, type Interceptor } from "@connectrpc/connect";
 import { findCurrentCall } from "@parley/chassis/rpc/current-call.ts";
 import { statusName } from "@parley/chassis/rpc/errors.ts";
-import { durationSince, isFault } from "@parley/chassis/rpc/interceptors/request-log.ts";
+import { durationSince, failureFields, isFault } from "@parley/chassis/rpc/interceptors/request-log.ts";
 import { watchEnd } from "@parley/chassis/rpc/response.ts";
-import { ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
+import { fieldsOf } from "@parley/chassis/telemetry/log.ts";
+import { eachCounts } from "@parley/chassis/telemetry/repeats.ts";
 import type { Logger } from "pino";
 import { type NodeRequest, type NodeResponse, pathOf } from "./node-request.ts";
 
@@ -13,8 +14,8 @@ export interface CallEnd {
   code?: string;
   /** Why it, or the request before there was a call, failed. */
   error?: ConnectError | undefined;
-  requestId?: string | undefined;
-  traceId?: string | undefined;
+  /** Of the call, as each line of the log that belongs to it has them. */
+  ids?: Record<string, unknown> | undefined;
   /** Whether it was the request that could not be read: that is nobody's fault but its client's, whatever the code. */
   isOfRequest?: boolean;
 }
@@ -26,12 +27,11 @@ export const reportCallEnd: Interceptor = (next) => (req) => {
   const end = req.contextValues.get(callEndKey);
   end.method = `${req.service.typeName}/${req.method.name}`;
   const call = findCurrentCall();
-  end.requestId = call?.requestId;
-  end.traceId = call?.traceId;
   return watchEnd(
     req.signal,
     () => next(req.stream ? { ...req, message: watchRequests(req.message, end) } : req),
     (error) => {
+      end.ids = call && fieldsOf(call);
       end.code = statusName(error);
       end.error = error;
     },
@@ -65,20 +65,20 @@ export function logRequest(request: NodeRequest, response: NodeResponse, client:
     const isOfCall = end.method !== undefined && end.isOfRequest !== true;
     log[isOfCall && isFault(end.error) ? "error" : "info"](
       {
-        http_method: method,
-        path: pathOf(request).slice(0, 500),
-        status: response.headersSent ? response.statusCode : undefined,
-        http_version: httpVersion,
-        method: end.method,
-        code,
+        "http.request.method": method,
+        "url.path": pathOf(request).slice(0, 500),
+        "http.response.status_code": response.headersSent ? response.statusCode : undefined,
+        "network.protocol.version": httpVersion,
+        "rpc.method": end.method,
+        "rpc.response.status_code": code,
         duration_ms: durationSince(startedMs),
-        peer: client,
-        user_agent: headers["user-agent"]?.slice(0, 200),
-        request_id: end.requestId,
-        trace_id: end.traceId,
-        reason: end.error?.findDetails(ErrorInfoSchema)[0]?.reason,
+        "client.address": client,
+        "user_agent.original": headers["user-agent"]?.slice(0, 200),
+        ...end.ids,
+        ...(end.error && failureFields(end.error)),
         // What is wrong with a request is told in its own words, which may be anybody's secret.
-        error: isOfCall ? end.error?.rawMessage : undefined,
+        ...(!isOfCall && { "error.message": undefined }),
+        [eachCounts]: true,
       },
       "request",
     );

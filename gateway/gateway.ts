@@ -12,7 +12,6 @@ import { createShutdown } from "@parley/chassis/rpc/shutdown.ts";
 import { type Neighbours, openTransports, targetsConfig } from "@parley/chassis/rpc/transports.ts";
 import type { Component } from "@parley/chassis/service.ts";
 import { listenError, StartError } from "@parley/chassis/start-error.ts";
-import type { Telemetry } from "@parley/chassis/telemetry/telemetry.ts";
 import { openTlsFiles, type TlsFiles } from "@parley/chassis/tls-files.ts";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import type { Logger } from "pino";
@@ -60,13 +59,12 @@ export function createGateway(serviceNames: readonly string[]): Component {
     config: { ...gatewayConfig, ...targetsConfig(serviceNames) },
     neighbours: serviceNames,
     async start(runtime) {
-      const { env, common, registry } = runtime;
+      const { env, common, telemetry } = runtime;
+      const { log, registry } = telemetry;
       const config = readConfig(gatewayConfig, env);
-      const log = runtime.log.child({ service: "gateway" });
-      const telemetry: Telemetry = { serviceName: "gateway", log, registry };
       const neighbours: Neighbours = Object.fromEntries(serviceNames.map((name) => [name, contractsOf(name)]));
       const contracts = Object.values(neighbours).flat();
-      const transports = openTransports(neighbours, { ...runtime, telemetry });
+      const transports = openTransports(neighbours, runtime);
       const shutdown = createShutdown("the gateway");
       const methods = Object.entries(neighbours).flatMap(([name, served]) =>
         served.flatMap((contract) => relay(contract, transports.get(name))),

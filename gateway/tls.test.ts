@@ -76,7 +76,7 @@ describe("TLS", () => {
     onTestFinished(() => files.close());
     const before = files.context;
     writeFileSync(join(folder, "first.crt"), broken);
-    await eventually(() => expect(logs).toMatchObject([{ level: "warn", msg: expect.stringContaining("cannot be used") }]));
+    await eventually(() => expect(logs).toMatchObject([{ severity_text: "WARN", body: expect.stringContaining("cannot be used") }]));
     expect(files.context).toBe(before);
   });
 

@@ -58,16 +58,16 @@ test("logs that do not go to a terminal are JSON, one line for each call on each
   const traceId = "4bf92f3577b34da6a3ce929d0e0e4736";
   await fetch(`${suite.gatewayUrl}/api/hello`, { headers: { "x-request-id": "log-1", traceparent: `00-${traceId}-00f067aa0ba902b7-01` } });
   await suite.stop();
-  const calls = suite.lines.filter((line) => /"msg":"(call|request)"/.test(line)).map((line) => JSON.parse(line));
+  const calls = suite.lines.filter((line) => /"body":"(call|request)"/.test(line)).map((line) => JSON.parse(line));
   for (const service of ["greeter", "gateway"]) {
-    expect(calls.filter((call) => call.service === service)).toMatchObject([
+    expect(calls.filter((call) => call["service.name"] === service)).toMatchObject([
       {
-        level: "info",
-        method: "parley.greeter.v1.GreeterService/Hello",
-        code: "OK",
+        severity_text: "INFO",
+        "rpc.method": "parley.greeter.v1.GreeterService/Hello",
+        "rpc.response.status_code": "OK",
         request_id: "log-1",
         trace_id: traceId,
-        peer: expect.stringContaining("127.0.0.1"),
+        "client.address": expect.stringContaining("127.0.0.1"),
         duration_ms: expect.any(Number),
       },
     ]);
@@ -82,12 +82,14 @@ test("the admin port tells that it lives, whether it is ready, and its metrics",
   expect((await fetch(`${suite.adminUrl}/nothing`)).status).toBe(404);
   expect((await fetch(`${suite.adminUrl}/livez`, { method: "POST" })).status).toBe(405);
   const metrics = await (await fetch(`${suite.adminUrl}/metrics`)).text();
-  const labels = 'grpc_service="parley.greeter.v1.GreeterService",grpc_method="Hello"';
-  for (const side of ["grpc_server", "grpc_client", "gateway"]) {
-    expect(metrics).toContain(`${side}_handled_total{${labels},grpc_code="OK"} 1`);
-    expect(metrics).toContain(`${side}_handling_seconds_count{${labels}} 1`);
-    expect(metrics).toContain(`${side}_in_progress{${labels}} 0`);
+  const method = 'rpc_method="parley.greeter.v1.GreeterService/Hello"';
+  for (const labels of [`service_name="greeter",${method}`, `service_name="gateway",${method}`]) {
+    expect(metrics).toContain(`rpc_server_call_duration_seconds_count{${labels},rpc_response_status_code="OK"} 1`);
+    expect(metrics).toContain(`rpc_server_active_calls{${labels}} 0`);
   }
+  expect(metrics).toContain(
+    `rpc_client_call_duration_seconds_count{service_name="gateway",service_peer_name="greeter",${method},rpc_response_status_code="OK"} 1`,
+  );
   const stopped = suite.stop();
   await eventually(async () => expect((await fetch(`${suite.adminUrl}/readyz`)).status).toBe(503));
   expect((await fetch(`${suite.adminUrl}/livez`)).status).toBe(200);
@@ -134,7 +136,7 @@ test("no unary call that was accepted is dropped when it stops under load", asyn
   expect(wrong).toEqual([]);
   // Every call that was carried out was answered to its caller.
   const done = (service: string) =>
-    suite.lines.filter((line) => line.includes(`"service":"${service}"`) && line.includes('"code":"OK"')).length;
+    suite.lines.filter((line) => line.includes(`"service.name":"${service}"`) && line.includes('"rpc.response.status_code":"OK"')).length;
   expect(done("gateway")).toBe(answered.gateway);
   expect(done("greeter")).toBe(answered.gateway + answered.service);
 });

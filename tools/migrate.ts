@@ -10,7 +10,7 @@ import { findService } from "./find-service.ts";
 try {
   const { values } = parseArguments({ options: { service: { type: "string" } } }, "npm run migrate [-- --service catalog]");
   const common = readConfig(commonConfig, process.env);
-  const log = await createLogger(common.PARLEY_LOG_LEVEL);
+  const { log } = await createLogger({ level: common.PARLEY_LOG_LEVEL });
   const chosen = await Promise.all((values.service === undefined ? Object.keys(services) : [values.service]).map(findService));
   const databases = await startEmbeddedDatabases(chosen, { env: process.env, dataDir: common.PARLEY_DATA_DIR, log });
   try {

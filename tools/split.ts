@@ -54,7 +54,7 @@ export async function splitProcesses(
   onReady: (parts: readonly Part[]) => void,
 ): Promise<void> {
   const base = readConfig(commonConfig, process.env);
-  const log = await createLogger(base.PARLEY_LOG_LEVEL);
+  const { log } = await createLogger({ level: base.PARLEY_LOG_LEVEL });
   const named = components.map(({ name }) => ({ name, shownName: name }));
   const further = [...replicas].flatMap(([name, count]) =>
     Array.from({ length: count - 1 }, (_, index) => ({ name, shownName: `${name} ${index + 2}` })),

@@ -13,16 +13,19 @@ import { createTestLog, openTestServer, openTestTransport } from "../testing/rpc
 import { createConsumerTables, listSetAside, onEvent, retrySetAside, startConsumer } from "./consumer.ts";
 import { openDatabase } from "./database.ts";
 import { createEventLogTables, openEventLog } from "./event-log.ts";
+import { addOriginColumns } from "./origin.ts";
 
 /** A log that is served, and the database of whoever consumes it. */
 async function openBoth() {
   const source = openDatabase<unknown>(await createTestDatabase());
   await createEventLogTables(source.db);
+  await addOriginColumns(source.db, "event_log");
   const log = openEventLog(source, { source: "counter", log: createTestLog().log });
   const { port, registry } = await openTestServer([implement(EventLogService, log.handlers)]);
   const options = await createTestDatabase();
   const database = openDatabase<unknown>(options);
   await createConsumerTables(database.db);
+  await addOriginColumns(database.db, "event_cursor");
   await sql`CREATE TABLE effect (number int8 NOT NULL, process int NOT NULL, serial int8 GENERATED ALWAYS AS IDENTITY)`.execute(
     database.db,
   );

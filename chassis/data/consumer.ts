@@ -1,11 +1,15 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { setTimeout as delay, setImmediate as immediate } from "node:timers/promises";
 import { type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { type Client, Code, ConnectError } from "@connectrpc/connect";
+import { type Span, SpanKind } from "@opentelemetry/api";
 import { type Event, type EventLogService, EventSchema } from "@parley/gen/parley/events/v1/events_pb.js";
 import { type QueryExecutorProvider, sql, type Transaction } from "kysely";
 import { DatabaseError } from "pg";
 import type { Logger } from "pino";
-import type { AnyDatabase, Database } from "./database.ts";
+import { runInBackground } from "../rpc/current-call.ts";
+import { parseTraceparent } from "../telemetry/trace.ts";
+import { type AnyDatabase, type Database, onCommit } from "./database.ts";
 import { isDatabaseLost } from "./database-errors.ts";
 import { addWorkColumns, type Lease, startWork, type Worker } from "./work.ts";
 
@@ -68,7 +72,8 @@ export async function startConsumer<Schema>(options: {
   readonly leaseMs?: number;
 }): Promise<Worker> {
   const { database, log, sources } = options;
-  const { db } = database;
+  const { db, telemetry } = database;
+  const tracer = telemetry?.tracer;
   const names = Object.keys(sources);
   await sql`INSERT INTO event_cursor (source, due_at) SELECT source, now() FROM unnest(${names}::text[]) AS source
     ON CONFLICT DO NOTHING`.execute(db);
@@ -79,6 +84,7 @@ export async function startConsumer<Schema>(options: {
     key: "source",
     only: names,
     concurrency: names.length,
+    isEndless: true,
     ...(options.leaseMs !== undefined && { leaseMs: options.leaseMs }),
     log,
     async handle(lease) {
@@ -157,7 +163,16 @@ export async function startConsumer<Schema>(options: {
     }
   }
 
+  /** In a trace of its own, and each event within the one that it comes from, so that what led to it leads to its effects. */
   async function handleAll(lease: Lease, events: readonly Event[], handlers: Handlers<Schema>): Promise<void> {
+    const parents = events.map(({ traceparent }) => parseTraceparent(traceparent)).filter((parent) => parent !== undefined);
+    const links = parents.map((context) => ({ context }));
+    const name = `consume ${lease.key}`;
+    const batch = { name, kind: SpanKind.CONSUMER, origin: { requestId: undefined, parent: undefined }, tracer, links };
+    await runInBackground(batch, (span) => handleBatch(lease, events, handlers, span));
+  }
+
+  async function handleBatch(lease: Lease, events: readonly Event[], handlers: Handlers<Schema>, span: Span): Promise<void> {
     await database.transaction(async (tx) => {
       const cursor = await lockCursor(tx, lease);
       const fresh = events.filter(({ position }) => position > cursor);
@@ -170,10 +185,41 @@ export async function startConsumer<Schema>(options: {
         const handler = handlers.get(event.type);
         if (handler === undefined) continue; // passed over
         if (setAsideSubjects.has(event.subject)) await setAside(tx, lease, event, "an earlier event of the subject is set aside");
-        else await handler.handle(tx, event);
+        else await handleOne(tx, event, handler, span);
       }
       await moveCursor(tx, lease, last);
     });
+  }
+
+  async function handleOne(tx: Transaction<Schema>, event: Event, handler: EventHandler<Schema>, batch: Span | undefined): Promise<void> {
+    const { eventId, type, subject, source, requestId, traceparent } = event;
+    await runInBackground(
+      {
+        name: `process ${type}`,
+        kind: SpanKind.CONSUMER,
+        origin: { requestId: requestId === "" ? undefined : requestId, parent: parseTraceparent(traceparent) },
+        tracer,
+        about: new Map([
+          ["event_id", eventId],
+          ["subject", subject],
+        ]),
+        attributes: {
+          "messaging.system": "parley",
+          "messaging.operation.type": "process",
+          "messaging.destination.name": source,
+          "messaging.message.id": eventId,
+        },
+        ...(batch && { links: [{ context: batch.spanContext() }] }),
+      },
+      async () => {
+        await handler.handle(tx, event);
+        const told = { type, source, position: String(event.position) };
+        onCommit(
+          tx,
+          AsyncLocalStorage.bind(() => log.info(told, "an event was handled")),
+        ); // with the ids of what led to it
+      },
+    );
   }
 
   /** Handles what was set aside and is to be tried again, in the order of each subject. */
@@ -198,7 +244,8 @@ export async function startConsumer<Schema>(options: {
           WHERE source = ${lease.key} AND subject = ${subject} ORDER BY position LIMIT 1`.execute(tx);
         if (rows[0] === undefined) return false;
         const event = fromBinary(EventSchema, rows[0].event);
-        await handlers.get(event.type)?.handle(tx, event);
+        const handler = handlers.get(event.type);
+        if (handler !== undefined) await handleOne(tx, event, handler, undefined);
         await sql`DELETE FROM event_set_aside WHERE source = ${lease.key} AND position = ${event.position}`.execute(tx);
         return true;
       });

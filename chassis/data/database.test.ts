@@ -1,4 +1,5 @@
 import { createServer } from "node:net";
+import { INVALID_SPAN_CONTEXT, trace } from "@opentelemetry/api";
 import { Criticality } from "@parley/gen/parley/options/v1/options_pb.js";
 import { sql } from "kysely";
 import { Client } from "pg";
@@ -50,7 +51,9 @@ function createBarrier(count: number): () => Promise<void> {
 function callWith(signal: AbortSignal): CurrentCall {
   return {
     requestId: "test",
-    traceId: "0".repeat(32),
+    span: trace.wrapSpanContext(INVALID_SPAN_CONTEXT),
+    tracer: undefined,
+    about: new Map(),
     passedOn: new Map(),
     method: "test",
     criticality: Criticality.DEFAULT,

@@ -68,6 +68,8 @@ export interface AnyDatabase {
   readonly db: QueryExecutorProvider;
   /** Where it is, for a connection that is not of the pool, such as one that listens. */
   readonly url: string;
+  /** Of the component whose database it is. */
+  readonly telemetry: Telemetry | undefined;
   transaction<T>(work: (tx: QueryExecutorProvider) => Promise<T>): Promise<T>;
 }
 
@@ -90,6 +92,7 @@ export function openDatabase<Schema>(options: DatabaseOptions): Database<Schema>
   return {
     db,
     url: options.url,
+    telemetry: options.telemetry,
     async transaction(work) {
       for (let attempt = 1; ; attempt++) {
         let committed: readonly (() => void)[] = [];

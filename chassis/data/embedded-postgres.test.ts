@@ -105,7 +105,7 @@ test("a server that is killed is started again, with all that it had acknowledge
   await query(url, "CREATE TABLE t AS SELECT 7 AS n");
   process.kill(serverPid(postgres.directory), "SIGKILL");
   await eventually(async () => expect(await query(url, "SELECT n FROM t")).toEqual([{ n: 7 }]));
-  expect(logs).toContainEqual(expect.objectContaining({ msg: "Postgres ended; starting it again", signal: "SIGKILL" }));
+  expect(logs).toContainEqual(expect.objectContaining({ body: "Postgres ended; starting it again", signal: "SIGKILL" }));
 });
 
 test("a server ends with the process that started it, however that ends, and the next start recovers", async () => {

@@ -11,6 +11,7 @@ import { createId } from "../id.ts";
 import { detach } from "../rpc/current-call.ts";
 import { createFail } from "../rpc/errors.ts";
 import { type AnyDatabase, onCommit } from "./database.ts";
+import { type OriginValues, origin } from "./origin.ts";
 import { withCommit } from "./pool.ts";
 
 /** Events that are read at once. */
@@ -100,10 +101,12 @@ export function openEventLog(
   };
 
   async function readBatch(after: bigint, limit: number, isFirst: boolean): Promise<MessageInitShape<typeof EventSchema>[]> {
-    const { rows } = await sql<{ position: bigint; event_id: string; type: string; subject: string; time: Date; payload: Buffer }>`
+    const { rows } = await sql<
+      { position: bigint; event_id: string; type: string; subject: string; time: Date; payload: Buffer } & OriginValues
+    >`
       SELECT * FROM event_log WHERE position > ${after} ORDER BY position LIMIT ${limit}`.execute(db);
     if (rows[0] === undefined ? isFirst : rows[0].position !== after + 1n) await assertWithin(after);
-    return rows.map(({ position, event_id: eventId, type, subject, time, payload }) => ({
+    return rows.map(({ position, event_id: eventId, type, subject, time, payload, ...row }) => ({
       eventId,
       type,
       source,
@@ -111,6 +114,8 @@ export function openEventLog(
       time: timestampFromDate(time),
       position,
       payload: { typeUrl: `type.googleapis.com/${type}`, value: payload },
+      traceparent: row.origin_traceparent ?? "",
+      requestId: row.origin_request_id ?? "",
     }));
   }
 
@@ -124,7 +129,7 @@ export function openEventLog(
 
   return {
     async append(tx, schema, events) {
-      await appendEvents(tx, schema, events);
+      await insertEvents(tx, schema, events, origin());
       if (events.length > 0) onCommit(tx, onAppended);
     },
     handlers: {
@@ -159,12 +164,24 @@ export async function appendEvents<Desc extends DescMessage>(
   schema: Desc,
   events: readonly NewEvent<Desc>[],
 ): Promise<void> {
+  await insertEvents(tx, schema, events, {});
+}
+
+/** `from`: columns that all have alike; migrations that ran before there were those of an event's origin have none. */
+async function insertEvents<Desc extends DescMessage>(
+  tx: QueryExecutorProvider,
+  schema: Desc,
+  events: readonly NewEvent<Desc>[],
+  from: OriginValues | Record<string, never>,
+): Promise<void> {
   if (events.length === 0) return;
+  const columns = Object.keys(from).map((name) => sql`, ${sql.ref(name)}`);
+  const values = Object.values(from).map((value) => sql`, ${value}`);
   const rows = events.map(({ subject, payload }) => ({ subject, bytes: toBinary(schema, create(schema, payload)) }));
   await sql`${sql.raw(withCommit)}
     WITH head AS (UPDATE event_log_head SET position = position + ${rows.length} RETURNING position)
-    INSERT INTO event_log (position, event_id, type, subject, payload)
-    SELECT head.position - ${rows.length} + row, event_id, ${schema.typeName}, subject, payload
+    INSERT INTO event_log (position, event_id, type, subject, payload ${sql.join(columns, sql``)})
+    SELECT head.position - ${rows.length} + row, event_id, ${schema.typeName}, subject, payload ${sql.join(values, sql``)}
     FROM head, unnest(${rows.map(() => createId())}::uuid[], ${rows.map(({ subject }) => subject)}::text[],
       ${rows.map(({ bytes }) => Buffer.from(bytes))}::bytea[]) WITH ORDINALITY AS event (event_id, subject, payload, row)`.execute(tx);
 }

@@ -58,7 +58,7 @@ test("a database that is ahead of the code, as after a rollback, is left as it i
   await migrate(options, migrations, createTestLog().log);
   const { log, logs } = createTestLog();
   await migrate(options, migrations.slice(0, 1), log);
-  expect(logs).toMatchObject([{ msg: "the database is ahead of the code", database: 2, code: 1 }]);
+  expect(logs).toMatchObject([{ body: "the database is ahead of the code", database: 2, code: 1 }]);
   expect(await listOf(options)).toEqual([2]);
 });
 
@@ -100,7 +100,7 @@ test("a database that is not there yet is waited for", async () => {
   const migrated = migrate({ ...options, url }, await loadMigrations(writeMigrations({ "0001_create_list.ts": create })), log);
   await eventually(() =>
     expect(logs).toContainEqual(
-      expect.objectContaining({ msg: expect.stringMatching(/^the database cannot be reached \(.*\); trying again$/) }),
+      expect.objectContaining({ body: expect.stringMatching(/^the database cannot be reached \(.*\); trying again$/) }),
     ),
   );
   await openPostgresProxy(options.url, port);
@@ -115,7 +115,7 @@ test("a database that is not made yet is waited for", async () => {
   const { log, logs } = createTestLog();
   const migrated = migrate(later, await loadMigrations(writeMigrations({ "0001_create_list.ts": create })), log);
   const told = expect.stringMatching(/^the database cannot be reached \(database ".*_later" does not exist\); trying again$/);
-  await eventually(() => expect(logs).toContainEqual(expect.objectContaining({ msg: told })));
+  await eventually(() => expect(logs).toContainEqual(expect.objectContaining({ body: told })));
   const database = openDatabase(options);
   onTestFinished(() => database.close());
   await sql`CREATE DATABASE ${name}`.execute(database.db);

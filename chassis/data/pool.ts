@@ -7,6 +7,7 @@ import { onScrape, perRegistry, type Telemetry } from "../telemetry/telemetry.ts
 import type { DatabaseOptions } from "./database.ts";
 import { isDatabaseLost } from "./database-errors.ts";
 import { createFairShare, type FairShare } from "./fair-share.ts";
+import { endStatementSpan, startStatementSpan } from "./statement-span.ts";
 
 /** What a statement's end may be late, in milliseconds. */
 const graceMs = 1_000;
@@ -90,8 +91,12 @@ function lend(client: PoolClient, onRelease: () => void): PostgresPoolClient {
   const noAnswer = { command: "SELECT", rowCount: 0, rows: [] };
 
   async function send(text: string, parameters: readonly unknown[]): Promise<unknown> {
+    const span = text === "begin" ? undefined : startStatementSpan(text);
     const sent = client.query(text, [...parameters]);
-    sent.catch(() => {}); // told below, or by what follows
+    sent.then(
+      () => span && endStatementSpan(span),
+      (error: unknown) => span && endStatementSpan(span, error), // told below, or by what follows
+    );
     if (text === "begin") {
       begun = sent;
       unanswered = Promise.resolve();

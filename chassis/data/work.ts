@@ -1,8 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { SpanKind } from "@opentelemetry/api";
 import { type Generated, type QueryExecutorProvider, type RawBuilder, sql } from "kysely";
 import type { Logger } from "pino";
-import { detach } from "../rpc/current-call.ts";
+import { detach, type Origin, runInBackground } from "../rpc/current-call.ts";
+import { durationSince } from "../rpc/interceptors/request-log.ts";
 import type { AnyDatabase } from "./database.ts";
+import { type OriginColumns, type OriginValues, origin, originOf } from "./origin.ts";
 
 /** How long a worker holds a row without a sign of life. Default of `leaseMs`. */
 const defaultLeaseMs = 5_000;
@@ -35,6 +38,8 @@ export interface WorkOptions {
   readonly leaseMs?: number;
   /** How long a row waits after its first failure; twice as long after each further one in a row, by chance between half of it and all. */
   readonly retryMs?: { readonly first: number; readonly atMost: number };
+  /** Whether the work on a row ends only with its lease: it is then in no trace. Default: false. */
+  readonly isEndless?: boolean;
   readonly log: Logger;
   /**
    * Does the work. It ends the row's work by setting `due_at` to NULL, or moves it, in the
@@ -48,7 +53,7 @@ export interface WorkOptions {
 export type Claim = Pick<Lease, "key" | "attempt">;
 
 /** The columns of work, as a part of a table's type. */
-export interface WorkColumns {
+export interface WorkColumns extends OriginColumns {
   due_at: Date | null;
   attempt: Generated<number>;
   failures: Generated<number>;
@@ -56,7 +61,7 @@ export interface WorkColumns {
 }
 
 /** The columns of a row whose first lease is its maker's. */
-export interface FirstLease {
+export interface FirstLease extends OriginValues {
   readonly attempt: number;
   readonly due_at: RawBuilder<Date>;
   readonly leased_until: RawBuilder<Date>;
@@ -80,7 +85,7 @@ export const dueNow = { due_at: sql<Date>`now()`, leased_until: null, failures: 
 /** The columns of a row on which nothing is left to be done. */
 export const done = { due_at: null, leased_until: null, failures: 0 };
 
-/** Adds the columns of work to a table, in a migration: a row is due at `due_at`, and done where that is NULL. */
+/** Adds the columns of work to a table, in a migration: a row is due at `due_at`, and done where that is NULL. It needs those of addOriginColumns() too. */
 export async function addWorkColumns(db: QueryExecutorProvider, table: string): Promise<void> {
   await sql`ALTER TABLE ${sql.table(table)}
     ADD COLUMN due_at timestamptz,
@@ -96,8 +101,8 @@ export async function addWorkColumns(db: QueryExecutorProvider, table: string): 
  * has run out. All times are the database's.
  */
 export function startWork(options: WorkOptions): Worker {
-  const { table, key, only, concurrency = 4, leaseMs = defaultLeaseMs, retryMs = defaultRetryMs, log, handle } = options;
-  const { db } = options.database;
+  const { table, key, only, concurrency = 4, leaseMs = defaultLeaseMs, retryMs = defaultRetryMs, isEndless = false, log, handle } = options;
+  const { db, telemetry } = options.database;
   const [tableRef, keyRef] = [sql.table(table), sql.ref(key)];
   const isOurs = only === undefined ? sql`true` : sql`${keyRef} = ANY(${only})`;
   const leaseEnd = sql<Date>`now() + ${intervalOf(leaseMs)}`;
@@ -109,14 +114,14 @@ export function startWork(options: WorkOptions): Worker {
 
   async function claim(limit: number): Promise<Held[]> {
     const claimedMs = performance.now();
-    const { rows } = await sql<{ key: string; attempt: number; failures: number }>`
+    const { rows } = await sql<{ key: string; attempt: number; failures: number } & OriginValues>`
       WITH due AS MATERIALIZED (
         SELECT ${keyRef} AS key FROM ${tableRef}
         WHERE due_at <= now() AND (leased_until IS NULL OR leased_until < now()) AND ${isOurs}
         ORDER BY due_at LIMIT ${limit} FOR UPDATE SKIP LOCKED)
       UPDATE ${tableRef} SET attempt = attempt + 1, leased_until = ${leaseEnd}
-      FROM due WHERE ${keyRef} = due.key RETURNING due.key, attempt, failures`.execute(db);
-    return rows.map((row) => ({ ...row, claimedMs }));
+      FROM due WHERE ${keyRef} = due.key RETURNING due.key, attempt, failures, origin_request_id, origin_traceparent`.execute(db);
+    return rows.map(({ key: rowKey, attempt, failures, ...row }) => ({ key: rowKey, attempt, failures, claimedMs, origin: originOf(row) }));
   }
 
   /** Changes what is still ours; returns whether it is. What is done is nobody's, and needs no further commit. */
@@ -127,6 +132,7 @@ export function startWork(options: WorkOptions): Worker {
   }
 
   async function work(held: Held): Promise<void> {
+    const startedMs = performance.now();
     const ended = new AbortController();
     const lost = new AbortController();
     void renew(held, lost, ended.signal);
@@ -135,6 +141,7 @@ export function startWork(options: WorkOptions): Worker {
     let isDone = false;
     try {
       isDone = (await handle({ key: held.key, attempt: held.attempt, signal })) === "done";
+      if (!isEndless) log.info({ table, attempt: held.attempt, duration_ms: durationSince(startedMs) }, "work");
     } catch (error) {
       change = sql`leased_until = NULL`;
       if (!signal.aborted) {
@@ -173,11 +180,19 @@ export function startWork(options: WorkOptions): Worker {
   }
 
   function start(held: Held, onEnd: () => void): void {
-    const done = detach(() => work(held)).finally(() => {
+    const done = detach(() => (isEndless ? work(held) : traced(held))).finally(() => {
       running.delete(done);
       onEnd();
     });
     running.add(done);
+  }
+
+  async function traced(held: Held): Promise<void> {
+    const attributes = { "parley.work.table": table, "parley.work.attempt": held.attempt };
+    const about = new Map([[key, held.key]]);
+    const name = `work ${table}`;
+    const { origin: from } = held;
+    await runInBackground({ name, kind: SpanKind.CONSUMER, origin: from, tracer: telemetry?.tracer, about, attributes }, () => work(held));
   }
 
   function startClaimed(held: Held): void {
@@ -207,10 +222,11 @@ export function startWork(options: WorkOptions): Worker {
   const polling = setInterval(wake, pollMs);
   const looping = loop();
   return {
-    firstLease: () => ({ attempt: 1, due_at: sql<Date>`now()`, leased_until: leaseEnd }),
+    firstLease: () => ({ attempt: 1, due_at: sql<Date>`now()`, leased_until: leaseEnd, ...origin() }),
     run(rowKey) {
       // Its lease began before its commit, which was a moment ago: what is left of it is a little less.
-      if (!stopped.signal.aborted) start({ key: rowKey, attempt: 1, failures: 0, claimedMs: performance.now() - commitMs }, () => {});
+      if (!stopped.signal.aborted)
+        start({ key: rowKey, attempt: 1, failures: 0, claimedMs: performance.now() - commitMs, origin: originOf(origin()) }, () => {});
     },
     wake,
     async stop() {
@@ -229,6 +245,7 @@ interface Held {
   readonly attempt: number;
   readonly failures: number;
   readonly claimedMs: number;
+  readonly origin: Origin;
 }
 
 /** Returns an interval of so many milliseconds, for SQL. */

@@ -3,6 +3,7 @@ import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { expect, test } from "vitest";
 import { failureOf } from "../testing/failure.ts";
 import { openTestChain, openTestEcho, openTestTransport } from "../testing/rpc.ts";
+import { testTelemetry } from "../testing/telemetry.ts";
 import { detach } from "./current-call.ts";
 import { currentCall } from "./interceptors/current-call.ts";
 
@@ -88,7 +89,7 @@ test("a header to pass on that gRPC cannot carry is left out", async () => {
   const inMemory = createClient(
     EchoService,
     createRouterTransport((router) => router.service(EchoService, { echo: () => client.echo({}) }), {
-      router: { interceptors: [currentCall({ isEdge: false })] },
+      router: { interceptors: [currentCall({ isEdge: false, telemetry: testTelemetry() })] },
     }),
   );
   await inMemory.echo({}, { headers: { baggage: "ä", authorization: "Bearer ok" } });

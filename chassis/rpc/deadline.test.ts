@@ -19,7 +19,9 @@ test("a call ends at its client's deadline, and the handler's signal fires", asy
   metadata.set("grpc-timeout", "50m"); // without a timer of the client's own, which would fire at the same time
   await expect(rawEcho(openRawClient(server.port), {}, metadata)).rejects.toMatchObject({ code: grpc.status.DEADLINE_EXCEEDED });
   await fired.promise;
-  await eventually(() => expect(server.logs).toContainEqual(expect.objectContaining({ msg: "call", code: "DEADLINE_EXCEEDED" })));
+  await eventually(() =>
+    expect(server.logs).toContainEqual(expect.objectContaining({ body: "call", "rpc.response.status_code": "DEADLINE_EXCEEDED" })),
+  );
 });
 
 test("a call whose deadline is over already does not reach its handler", async () => {
@@ -74,7 +76,9 @@ test.each(["echo", "repeat"] as const)("a client that cancels %s cancels the han
   controller.abort();
   expect(await failure).toMatchObject({ code: Code.Canceled });
   await cancelled.promise;
-  await eventually(() => expect(server.logs).toContainEqual(expect.objectContaining({ msg: "call", code: "CANCELLED" })));
+  await eventually(() =>
+    expect(server.logs).toContainEqual(expect.objectContaining({ body: "call", "rpc.response.status_code": "CANCELLED" })),
+  );
 });
 
 test("a handler whose client is gone has its finally blocks run", async () => {
@@ -110,6 +114,8 @@ test("a client that disappears in the midst of a stream ends its handler", async
   });
   await callAndVanish(`http://127.0.0.1:${server.port}`, "/parley.testing.v1.EchoService/Repeat", grpcFrame(Buffer.of()));
   await cancelled.promise;
-  await eventually(() => expect(server.logs).toContainEqual(expect.objectContaining({ msg: "call", code: "CANCELLED" })));
+  await eventually(() =>
+    expect(server.logs).toContainEqual(expect.objectContaining({ body: "call", "rpc.response.status_code": "CANCELLED" })),
+  );
   expect((await client.echo({ text: "next" })).text).toBe("next");
 });

@@ -64,7 +64,7 @@ test("a reader that stalls does not keep the server from stopping", async () => 
   stream.on("error", () => {}).end(grpcFrame(Buffer.of()));
   await standstill(() => sent);
   await server.drain(AbortSignal.abort());
-  expect(server.logs).toContainEqual(expect.objectContaining({ msg: "call", code: "UNAVAILABLE" }));
+  expect(server.logs).toContainEqual(expect.objectContaining({ body: "call", "rpc.response.status_code": "UNAVAILABLE" }));
 });
 
 test("a connection that reached its age is replaced without a failed call", async () => {
@@ -73,7 +73,7 @@ test("a connection that reached its age is replaced without a failed call", asyn
   const { client: other, server } = await openTestEcho({}, { connectionAgeMs: 100 });
   await eventually(async () => {
     await Promise.all([client.echo({ text: "x" }), other.echo({ text: "x" })]);
-    for (const entry of server.logs) if (typeof entry["peer"] === "string") peers.add(entry["peer"]);
+    for (const entry of server.logs) if (typeof entry["client.address"] === "string") peers.add(entry["client.address"]);
     expect(peers.size).toBeGreaterThan(2);
   });
 });

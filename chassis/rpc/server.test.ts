@@ -84,7 +84,7 @@ test("an unexpected exception shows an id and nothing else, and its stack is log
     expect(error.code).toBe(Code.Internal);
     expect(error.rawMessage).not.toContain("hunter2");
     const [info] = error.findDetails(ErrorInfoSchema);
-    expect(server.logs).toContainEqual(expect.objectContaining({ error_id: info!.metadata["errorId"], level: "error" }));
+    expect(server.logs).toContainEqual(expect.objectContaining({ error_id: info!.metadata["errorId"], severity_text: "ERROR" }));
     expect(JSON.stringify(server.logs)).toContain("hunter2");
   }
 });
@@ -112,7 +112,7 @@ test.each([
     const error = await failureOf(call());
     expect(error.code).toBe(Code.Internal);
     const [info] = error.findDetails(ErrorInfoSchema);
-    expect(server.logs).toContainEqual(expect.objectContaining({ error_id: info!.metadata["errorId"], level: "error" }));
+    expect(server.logs).toContainEqual(expect.objectContaining({ error_id: info!.metadata["errorId"], severity_text: "ERROR" }));
   }
 });
 

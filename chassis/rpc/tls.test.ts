@@ -81,7 +81,7 @@ describe("mutual TLS between services", () => {
     const after = await createTestAuthority();
     await after.issue(serverSide.folder, ["localhost"]);
     await after.issue(clientSide.folder, ["orders"]);
-    const isNew = expect.objectContaining({ msg: "new connections have a new certificate" });
+    const isNew = expect.objectContaining({ body: "new connections have a new certificate" });
     await eventually(() => expect([serverSide.logs, clientSide.logs]).toEqual([[isNew], [isNew]]));
     const second = openClient(server.port, clientSide.tls);
     expect((await second.echo({ text: "2" })).text).toBe("2");
@@ -96,7 +96,7 @@ describe("mutual TLS between services", () => {
     onTestFinished(() => rmSync(folder, { recursive: true }));
     await authority.issue(folder, ["orders"], { notAfterDate: new Date(Date.now() - 1_000) });
     const { logs } = await openFolder(folder);
-    expect(logs).toMatchObject([{ level: "warn", msg: expect.stringMatching(/has expired: who checks it will not connect$/) }]);
+    expect(logs).toMatchObject([{ severity_text: "WARN", body: expect.stringMatching(/has expired: who checks it will not connect$/) }]);
   });
 
   test("takes a bundle of authorities, but none of which one is broken, or joined without a new line", async () => {

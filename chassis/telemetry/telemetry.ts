@@ -1,4 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
+import type { Tracer } from "@opentelemetry/api";
 import type { Logger } from "pino";
 import type { Registry } from "prom-client";
 
@@ -8,6 +9,8 @@ export interface Telemetry {
   readonly serviceName: string;
   readonly log: Logger;
   readonly registry: Registry;
+  /** What makes its spans. Undefined: nothing is traced. */
+  readonly tracer: Tracer | undefined;
 }
 
 /** What is looked at only when somebody reads the metrics may take so long, in milliseconds. */

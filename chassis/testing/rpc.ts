@@ -9,7 +9,7 @@ import {
   type Transport,
 } from "@connectrpc/connect";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
-import { type Logger, pino } from "pino";
+import type { Logger } from "pino";
 import { Registry } from "prom-client";
 import { onTestFinished } from "vitest";
 import { createHealth, type HealthState } from "../rpc/health.ts";
@@ -19,6 +19,7 @@ import { internalError } from "../rpc/internal-error.ts";
 import { createReflection } from "../rpc/reflection.ts";
 import { openServer, type RpcServer, type ServerOptions } from "../rpc/server.ts";
 import { type OpenTransport, openTransport, type TransportOptions } from "../rpc/transport.ts";
+import { createLoggerTo } from "../telemetry/log.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
 import { testAuth } from "./auth.ts";
 import { echo } from "./echo.ts";
@@ -86,10 +87,7 @@ export function createNeighbour<Contract extends DescService>(contract: Contract
 /** A logger that keeps its lines. */
 export function createTestLog(): { log: Logger; logs: Record<string, unknown>[] } {
   const logs: Record<string, unknown>[] = [];
-  const log = pino(
-    { level: "debug", formatters: { level: (level) => ({ level }) } },
-    { write: (line) => void logs.push(JSON.parse(line)) },
-  );
+  const { log } = createLoggerTo("debug", { write: (line) => void logs.push(JSON.parse(line)) });
   return { log, logs };
 }
 

@@ -4,5 +4,5 @@ import type { Telemetry } from "../telemetry/telemetry.ts";
 
 /** What a component of a test says of itself, which goes nowhere unless the test says where. */
 export function testTelemetry(overrides: Partial<Telemetry> = {}): Telemetry {
-  return { serviceName: "test", log: pino({ level: "silent" }), registry: new Registry(), ...overrides };
+  return { serviceName: "test", log: pino({ level: "silent" }), registry: new Registry(), tracer: undefined, ...overrides };
 }

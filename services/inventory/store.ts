@@ -1,5 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { origin } from "@parley/chassis/data/origin.ts";
 import { type Claim, done, intervalOf, type WorkColumns } from "@parley/chassis/data/work.ts";
 import { type ReservationSchema, ReservationState, type StockSchema } from "@parley/gen/parley/inventory/v1/inventory_pb.js";
 import { type ColumnType, type Generated, type Kysely, type Selectable, sql } from "kysely";
@@ -136,6 +137,7 @@ export function createStore(db: Kysely<Tables>): Store {
           quantities: lines.map(({ quantity }) => quantity),
           expire_time: expireTime,
           due_at: expireTime,
+          ...origin(),
         })
         .onConflict((conflict) => conflict.doNothing())
         .returningAll()

@@ -233,7 +233,7 @@ test("a password that the server does not take says nothing of the mail, which w
   const { url, mails } = await openMailServer({ password: "right" });
   const { consume, list, logs } = await openNotifications(eventsOf(["OrderConfirmed"]), url.replace("//", "//shop:wrong@"));
   await consume();
-  await eventually(() => expect(logs.some(({ msg }) => msg === "work failed; trying again")).toBe(true));
+  await eventually(() => expect(logs.some(({ body }) => body === "work failed; trying again")).toBe(true));
   expect((await list())[0]?.state).toBe(State.PENDING);
   expect([mails, JSON.stringify(logs).includes("wrong")]).toEqual([[], false]);
 });
@@ -242,7 +242,7 @@ test("mail waits where the server blocks us, though it says so of the recipient"
   const { url } = await openMailServer({ refuse: () => 554 });
   const { consume, list, logs } = await openNotifications(eventsOf(["OrderConfirmed"]), url);
   await consume();
-  await eventually(() => expect(logs.some(({ msg }) => msg === "work failed; trying again")).toBe(true));
+  await eventually(() => expect(logs.some(({ body }) => body === "work failed; trying again")).toBe(true));
   expect((await list())[0]?.state).toBe(State.PENDING);
 });
 
@@ -251,7 +251,7 @@ test("mail waits for a server that is away", async () => {
   const away = url.replace(/\d+$/, "1");
   const { consume, list, logs } = await openNotifications(eventsOf(["OrderConfirmed"]), away);
   await consume();
-  await eventually(() => expect(logs.some(({ msg }) => msg === "work failed; trying again")).toBe(true));
+  await eventually(() => expect(logs.some(({ body }) => body === "work failed; trying again")).toBe(true));
   expect((await list())[0]?.state).toBe(State.PENDING);
 });
 

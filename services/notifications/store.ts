@@ -1,5 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { origin } from "@parley/chassis/data/origin.ts";
 import { type Claim, done, type WorkColumns } from "@parley/chassis/data/work.ts";
 import type { PageQuery } from "@parley/chassis/rpc/page.ts";
 import { type NotificationSchema, NotificationState } from "@parley/gen/parley/notifications/v1/notifications_pb.js";
@@ -58,6 +59,7 @@ export function createStore(db: Kysely<Tables>): Store {
           ...text,
           state,
           due_at: state === "PENDING" ? sql`now()` : null,
+          ...origin(),
         })
         .onConflict((conflict) => conflict.column("notification_id").doNothing())
         .execute();

@@ -450,7 +450,7 @@ test("a ledger that says something else than a payment is told, and counted", as
   const other = new Registry();
   await startLedgerCheck({ ledger, registry: other, log }).stop();
   expect(await other.metrics()).toContain("payments_ledger_differences 1");
-  expect(logs).toContainEqual(expect.objectContaining({ payment_id: paymentId, level: "error" }));
+  expect(logs).toContainEqual(expect.objectContaining({ payment_id: paymentId, severity_text: "ERROR" }));
 });
 
 test("customers see their own payments, staff and services all, a page at a time, the newest first", async () => {

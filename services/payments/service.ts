@@ -25,7 +25,7 @@ export const createPayments = (openProcessor: (databaseUrl: string) => PaymentPr
       PARLEY_PAYMENTS_PROCESSOR_TIMEOUT: duration("3s", "Time to wait for the payment processor, after which the outcome is unknown"),
     },
     database: paymentsDatabase,
-    start({ config, database, log, registry }) {
+    start({ config, database, log, telemetry }) {
       const processor = openProcessor(database.url);
       const operations = createOperations({ database, processor, processorTimeoutMs: config.PARLEY_PAYMENTS_PROCESSOR_TIMEOUT });
       return {
@@ -33,7 +33,7 @@ export const createPayments = (openProcessor: (databaseUrl: string) => PaymentPr
         background: [
           processor,
           startReconciliation({ database, operations, log }),
-          startLedgerCheck({ ledger: createLedger(database.db), registry, log }),
+          startLedgerCheck({ ledger: createLedger(database.db), registry: telemetry.registry, log }),
         ],
       };
     },

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { origin } from "@parley/chassis/data/origin.ts";
 import { historyEntry } from "@parley/chassis/data/state-changes.ts";
 import { type Claim, done, type WorkColumns } from "@parley/chassis/data/work.ts";
 import type { PageQuery } from "@parley/chassis/rpc/page.ts";
@@ -111,6 +112,7 @@ export function createStore(db: Kysely<Tables>): Store {
           asked: asked ?? null,
           history: sql`jsonb_build_array(${historyEntry(PaymentState[state])})`,
           due_at: asked === undefined ? null : askAgainTime,
+          ...origin(),
           ...(request && {
             request_hash: hashOf(request),
             order_id: request.orderId,

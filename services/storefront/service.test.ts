@@ -78,7 +78,7 @@ test.each<[string, Partial<Neighbours>, PagePart[]]>([
   expect(page.missingParts).toEqual(parts);
   expect(page.greeting === "").toBe(parts.includes(PagePart.GREETING));
   expect(page.products.length === 0).toBe(parts.includes(PagePart.PRODUCTS));
-  expect(logs.filter(({ msg }) => msg === "a part of a page is missing")).toHaveLength(parts.length);
+  expect(logs.filter(({ body }) => body === "a part of a page is missing")).toHaveLength(parts.length);
 });
 
 test.each<[string, Partial<Neighbours>, PagePart]>([

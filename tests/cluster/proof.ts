@@ -128,7 +128,7 @@ async function callsByPod(release: Release, service: string, sinceMs: number): P
   const counts = new Map<string, number>();
   for (const { metadata } of await release.listPods(service)) {
     const log = await release.kubectl("logs", metadata.name, `--since-time=${new Date(sinceMs).toISOString()}`);
-    const calls = log.match(/"msg":"call"/g)?.length ?? 0;
+    const calls = log.match(/"body":"call"/g)?.length ?? 0;
     if (calls > 0) counts.set(metadata.name, calls);
   }
   return counts;

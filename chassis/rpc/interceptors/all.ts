@@ -9,6 +9,7 @@ import { errorBoundary } from "./error-boundary.ts";
 import { clientMetrics, serverMetrics } from "./metrics.ts";
 import { propagation } from "./propagation.ts";
 import { requestLog } from "./request-log.ts";
+import { clientTracing, serverTracing } from "./tracing.ts";
 import { validation } from "./validation.ts";
 
 /** What happens about every call that a service serves, the first outermost: log and metrics see what the caller sees. */
@@ -23,7 +24,8 @@ export function serverInterceptors({
 }): Interceptor[] {
   const { log } = telemetry;
   return [
-    currentCall({ isEdge: false }),
+    currentCall({ isEdge: false, telemetry }),
+    serverTracing(telemetry),
     serverMetrics(telemetry),
     shed,
     requestLog(log),
@@ -45,7 +47,15 @@ export function gatewayInterceptors({
   readonly report: Interceptor;
 }): Interceptor[] {
   const { log } = telemetry;
-  return [currentCall({ isEdge: true }), report, serverMetrics(telemetry), shed, errorBoundary({ log, neighbours: "relay" }), deadline];
+  return [
+    currentCall({ isEdge: true, telemetry }),
+    serverTracing(telemetry),
+    report,
+    serverMetrics(telemetry),
+    shed,
+    errorBoundary({ log, neighbours: "relay" }),
+    deadline,
+  ];
 }
 
 /** What happens about every call that a service or the gateway makes; without `serviceToken`, as the gateway, it speaks for nobody. */
@@ -58,5 +68,5 @@ export function clientInterceptors({
   readonly telemetry: Telemetry;
   readonly serviceToken?: ServiceToken | undefined;
 }): Interceptor[] {
-  return [clientMetrics(telemetry, peerName), propagation(serviceToken)];
+  return [clientMetrics(telemetry, peerName), clientTracing(telemetry, peerName), propagation(serviceToken)];
 }

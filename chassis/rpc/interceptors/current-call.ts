@@ -1,15 +1,19 @@
-import { randomBytes, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { ConnectError, type Interceptor } from "@connectrpc/connect";
+import { SpanKind } from "@opentelemetry/api";
 import { Criticality } from "@parley/gen/parley/options/v1/options_pb.js";
+import type { Telemetry } from "../../telemetry/telemetry.ts";
+import { parseTraceparent, startSpan } from "../../telemetry/trace.ts";
 import { deadlineKey } from "../context-keys.ts";
 import { criticalityOf } from "../contract.ts";
-import { runInCall } from "../current-call.ts";
+import { type CurrentCall, runInCall } from "../current-call.ts";
+import { addIds } from "../ids.ts";
 import { wrapResponse } from "../response.ts";
 
-/** The request headers that a handler's own calls carry on; `x-request-id`, `traceparent` and the criticality come on top. All others end here. */
+/** The request headers that a handler's own calls carry on as they came; `x-request-id`, `traceparent` and the criticality come on top. All others end here. */
 const passedOnHeaders = ["authorization", "baggage", "tracestate"];
 /** Tells a service for how critical a call another one calls it. Whoever calls the gateway cannot say so. */
-const criticalityHeader = "x-parley-criticality";
+export const criticalityHeader = "x-parley-criticality";
 const criticalities = new Map(
   [Criticality.CRITICAL, Criticality.DEFAULT, Criticality.SHEDDABLE].map((one) => [Criticality[one].toLowerCase(), one]),
 );
@@ -19,27 +23,31 @@ const criticalities = new Map(
  * `traceparent`, and answers with the request's id. At the edge, where anybody calls, only the contract says how
  * critical it is.
  */
-export const currentCall =
-  ({ isEdge }: { readonly isEdge: boolean }): Interceptor =>
-  (next) =>
-  async (req) => {
+export function currentCall({ isEdge, telemetry: { tracer } }: { readonly isEdge: boolean; readonly telemetry: Telemetry }): Interceptor {
+  return (next) => async (req) => {
     const requestId = requestIdOf(req.header);
-    const { traceId, flags } = traceOf(req.header);
     const told = isEdge ? undefined : criticalities.get(req.header.get(criticalityHeader) ?? "");
-    const criticality = told ?? criticalityOf(req.method);
-    const passedOn = new Map([
-      ["x-request-id", requestId],
-      [criticalityHeader, Criticality[criticality].toLowerCase()],
-      ["traceparent", `00-${traceId}-${randomBytes(8).toString("hex")}-${flags}`],
-    ]);
+    const passedOn = new Map<string, string>();
     for (const name of passedOnHeaders) {
       const value = req.header.get(name);
       // Metadata is printable ASCII (gRPC over HTTP/2, Custom-Metadata); HTTP lets more through.
       if (value !== null && /^[ -~]*$/.test(value)) passedOn.set(name, value);
     }
-    const deadlineMs = req.contextValues.get(deadlineKey);
     const method = `${req.service.typeName}/${req.method.name}`;
-    const call = { requestId, traceId, passedOn, method, criticality, deadlineMs, signal: req.signal, isBackground: false };
+    const attributes = { "rpc.system.name": "grpc", "rpc.method": method };
+    const call: CurrentCall = {
+      method,
+      requestId,
+      passedOn,
+      span: startSpan(tracer, method, { kind: SpanKind.SERVER, parent: parseTraceparent(req.header.get("traceparent")), attributes }),
+      tracer,
+      about: new Map(),
+      criticality: told ?? criticalityOf(req.method),
+      deadlineMs: req.contextValues.get(deadlineKey),
+      signal: req.signal,
+      isBackground: false,
+    };
+    if (!req.stream) addIds(call.about, req.method.input, req.message);
     let header: Headers | undefined;
     const response = await wrapResponse(
       () => next(req),
@@ -56,6 +64,7 @@ export const currentCall =
     if (!response.stream) header.set("x-request-id", requestId);
     return response;
   };
+}
 
 /**
  * Whoever gets an error needs the id most. A copy, because one error may end many calls, as that
@@ -72,10 +81,4 @@ function withRequestId(error: ConnectError, requestId: string): ConnectError {
 function requestIdOf(header: Headers): string {
   const given = header.get("x-request-id") ?? "";
   return /^[\w.:-]{1,128}$/.test(given) ? given : randomUUID();
-}
-
-/** Reads `traceparent` (W3C Trace Context, section 3.2), or starts a new trace, not sampled. */
-function traceOf(header: Headers): { traceId: string; flags: string } {
-  const [, traceId, flags] = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/.exec(header.get("traceparent") ?? "") ?? [];
-  return traceId === undefined || flags === undefined ? { traceId: randomBytes(16).toString("hex"), flags: "00" } : { traceId, flags };
 }

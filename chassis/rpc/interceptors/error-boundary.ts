@@ -30,14 +30,14 @@ export function errorBoundary(options: { log: Logger; neighbours: "answer" | "re
   function outward(error: unknown, req: Request): ConnectError {
     if (!(error instanceof ConnectError)) {
       if (req.signal.aborted) return errorOfAbort(req.signal);
-      if (!isDatabaseLost(error)) return internal(error, req);
+      if (!isDatabaseLost(error)) return internalError(error, options.log);
       options.log.warn({ err: error }, "the database is lost");
       return fail(ErrorReason.UNAVAILABLE, "the service cannot reach its database; try again");
     }
-    return error.isWireError && options.neighbours === "answer" ? answer(error, req) : error;
+    return error.isWireError && options.neighbours === "answer" ? answer(error) : error;
   }
 
-  function answer(error: ConnectError, req: Request): ConnectError {
+  function answer(error: ConnectError): ConnectError {
     const delayMs = retryDelayMsOf(error);
     const retry = delayMs === undefined ? [] : [retryAfter(delayMs)];
     switch (error.code) {
@@ -49,14 +49,10 @@ export function errorBoundary(options: { log: Logger; neighbours: "answer" | "re
         return unavailable(retry);
       case Code.ResourceExhausted:
         // It asks us to slow down, which is no fault of our caller's.
-        return retry.length > 0 ? unavailable(retry) : internal(error, req);
+        return retry.length > 0 ? unavailable(retry) : internalError(error, options.log);
       default:
-        return internal(error, req);
+        return internalError(error, options.log);
     }
-  }
-
-  function internal(error: unknown, { method }: Request): ConnectError {
-    return internalError(error, options.log, { method: `${method.parent.typeName}/${method.name}` });
   }
 }
 

@@ -1,9 +1,12 @@
 import { Code, type ConnectError, type Interceptor } from "@connectrpc/connect";
+import { ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import type { Logger } from "pino";
+import { eachCounts } from "../../telemetry/repeats.ts";
 import { peerKey } from "../context-keys.ts";
 import { isOurs } from "../contract.ts";
-import { findCurrentCall } from "../current-call.ts";
+import { findCurrentCall, runInCall } from "../current-call.ts";
 import { statusName } from "../errors.ts";
+import { toShownJson } from "../redact.ts";
 import { watchEnd } from "../response.ts";
 
 const faults: ReadonlySet<Code> = new Set([Code.Unknown, Code.Internal, Code.DataLoss]);
@@ -13,32 +16,47 @@ export function isFault(error: ConnectError | undefined): boolean {
   return error !== undefined && faults.has(error.code);
 }
 
+/** Returns what a line of a call that failed says of it. */
+export function failureFields(error: ConnectError): Record<string, unknown> {
+  const [info] = error.findDetails(ErrorInfoSchema);
+  return {
+    "error.type": info?.reason ?? statusName(error),
+    "error.message": error.rawMessage,
+    ...(info?.metadata["errorId"] && { error_id: info.metadata["errorId"] }),
+  };
+}
+
 /** Returns the time since, on the clock of performance.now(), in milliseconds with microseconds. */
 export function durationSince(startedMs: number): number {
   return Math.round((performance.now() - startedMs) * 1_000) / 1_000;
 }
 
-/** Logs one line for each call when it ended: method, code, duration, peer, ids. Probes and reflection are logged at debug. */
+/**
+ * Logs one line for each call when it ended: method, code, duration, peer, ids. Probes and reflection are logged at debug. At that level the
+ * requests are too, without what their contract says is not to be shown.
+ */
 export function requestLog(log: Logger): Interceptor {
   return (next) => (req) => {
     const startedMs = performance.now();
     const call = findCurrentCall();
+    const request = !req.stream && log.isLevelEnabled("debug") ? toShownJson(req.method.input, req.message) : undefined;
     return watchEnd(
       req.signal,
       () => next(req),
       (error) => {
-        log[levelOf(error, isOurs(req.service))](
-          {
-            method: `${req.service.typeName}/${req.method.name}`,
-            code: statusName(error),
-            duration_ms: durationSince(startedMs),
-            peer: req.contextValues.get(peerKey),
-            request_id: call?.requestId,
-            trace_id: call?.traceId,
-            error: error?.rawMessage,
-          },
-          "call",
-        );
+        const write = log[levelOf(error, isOurs(req.service))].bind(log);
+        const fields = {
+          "rpc.method": `${req.service.typeName}/${req.method.name}`,
+          "rpc.response.status_code": statusName(error),
+          duration_ms: durationSince(startedMs),
+          "client.address": req.contextValues.get(peerKey),
+          ...(error && failureFields(error)),
+          ...(request !== undefined && { "rpc.request": request }),
+          [eachCounts]: true,
+        };
+        // A signal ends it outside of the call.
+        if (call === undefined) write(fields, "call");
+        else runInCall(call, () => write(fields, "call"));
       },
     );
   };

@@ -68,6 +68,20 @@ export declare type Event = Message<"parley.events.v1.Event"> & {
    * @generated from field: google.protobuf.Any payload = 7;
    */
   payload?: Any | undefined;
+
+  /**
+   * The trace in which it happened (CloudEvents, Distributed Tracing extension); empty: not known.
+   *
+   * @generated from field: string traceparent = 8;
+   */
+  traceparent: string;
+
+  /**
+   * The `x-request-id` of the request that led to it; empty: not known.
+   *
+   * @generated from field: string request_id = 9;
+   */
+  requestId: string;
 };
 
 /**

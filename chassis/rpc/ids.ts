@@ -1,0 +1,54 @@
+import type { DescField, DescMessage, Message } from "@bufbuild/protobuf";
+import { reflect } from "@bufbuild/protobuf/reflect";
+
+/** The field of a request by which it can be repeated; the log's `request_id` is another, of the whole chain of calls. */
+const requestIdField = "request_id";
+
+/**
+ * Adds what a message is about: its own fields that are ids, such as `order_id`, and those of the resource that it holds, by their
+ * names in the contract. Lists say nothing, nor do fields that are to be redacted.
+ */
+export function addIds(about: Map<string, string>, schema: DescMessage, message: Message): void {
+  const { ids, resources } = fieldsOf(schema);
+  if (ids.length === 0 && resources.length === 0) return;
+  const reflected = reflect(schema, message);
+  for (const field of resources) {
+    if (!reflected.isSet(field)) continue;
+    const resource = reflected.get(field);
+    for (const id of fieldsOf(field.message).ids) {
+      const value = resource.get(id);
+      if (typeof value === "string" && value !== "") about.set(id.name, value);
+    }
+  }
+  for (const field of ids) {
+    const value = reflected.get(field);
+    if (typeof value === "string" && value !== "") about.set(field.name, value);
+  }
+}
+
+interface Fields {
+  readonly ids: readonly DescField[];
+  readonly resources: readonly Extract<DescField, { fieldKind: "message" }>[];
+}
+
+const known = new WeakMap<DescMessage, Fields>();
+
+function fieldsOf(schema: DescMessage): Fields {
+  const before = known.get(schema);
+  if (before !== undefined) return before;
+  const fields = {
+    ids: schema.fields.filter((field) => field.fieldKind === "scalar" && isId(field)),
+    resources: schema.fields.filter((field) => field.fieldKind === "message").filter((field) => !isRedacted(field)),
+  };
+  known.set(schema, fields);
+  return fields;
+}
+
+function isId(field: DescField): boolean {
+  return field.name.endsWith("_id") && field.name !== requestIdField && !isRedacted(field);
+}
+
+/** Whether the contract says that a field is not to be shown (google/protobuf/descriptor.proto, debug_redact). */
+export function isRedacted(field: DescField): boolean {
+  return field.proto.options?.debugRedact === true;
+}
