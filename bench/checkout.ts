@@ -143,8 +143,14 @@ async function metricsOf(suite: Suite, isSplit: boolean): Promise<{ calls: numbe
   const first = Number(new URL(suite.adminUrl).port);
   const ports = Array.from({ length: isSplit ? Object.keys(services).length + 1 : 1 }, (_, index) => first + index);
   const texts = await Promise.all(ports.map(async (port) => (await fetch(`http://127.0.0.1:${port}/metrics`)).text()));
-  const counts = texts.flatMap((text) => [...text.matchAll(/^grpc_server_handled_total\{grpc_service="parley\.(?!events)[^}]*\} (\d+)/gm)]);
-  const seconds = texts.map((text) => Number(/^process_cpu_seconds_total ([\d.]+)/m.exec(text)?.[1]));
+  const counts = texts.flatMap((text) => [
+    ...text.matchAll(
+      /^rpc_server_call_duration_seconds_count\{service_name="(?!gateway)[^"]*",rpc_method="parley\.(?!events)[^}]*\} (\d+)/gm,
+    ),
+  ]);
+  const seconds = texts.flatMap((text) =>
+    [...text.matchAll(/^process_cpu_time_seconds_total\{[^}]*\} ([\d.]+)/gm)].map(([, one]) => Number(one)),
+  );
   return {
     calls: counts.reduce((sum, [, count]) => sum + Number(count), 0),
     servicesMs: seconds.reduce((sum, one) => sum + one * 1_000, 0),

@@ -11,7 +11,7 @@ export type Config<Shape extends ConfigShape> = z.output<z.ZodObject<Shape>>;
 export const commonConfig = {
   PARLEY_HOST: host("127.0.0.1", "Address that all ports listen on; 0.0.0.0 for every interface"),
   PARLEY_GRPC_BASE_PORT: port(50051, "gRPC port of the process's first service; the others follow, in order"),
-  PARLEY_ADMIN_BASE_PORT: port(9090, "Admin port of the process: /livez, /readyz and /metrics"),
+  PARLEY_ADMIN_BASE_PORT: port(9090, "Admin port of the process: /livez, /readyz, /healthz and /metrics"),
   PARLEY_LOG_LEVEL: oneOf(["trace", "debug", "info", "warn", "error", "silent"], "info", "Least severe level that is logged"),
   PARLEY_LOG_DIR: optionalFile(
     "Folder in which log lines are kept too, 32 MB at most of each process",

@@ -1,12 +1,14 @@
 import { once } from "node:events";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { setLogger } from "@grpc/grpc-js";
 import type { Logger } from "pino";
-import { collectDefaultMetrics, Registry } from "prom-client";
+import { Registry } from "prom-client";
 import { openAdmin } from "./admin.ts";
 import { ensureLocalKeys } from "./auth/local-keys.ts";
 import { type ConfigShape, commonConfig, portAt, readConfig } from "./config.ts";
 import { startEmbeddedDatabases } from "./data/embedded-databases.ts";
+import { createDiagnostics } from "./diagnostics.ts";
 import { watchEventLoop } from "./event-loop.ts";
 import { flushMs } from "./rpc/shutdown.ts";
 import { localTargets } from "./rpc/transports.ts";
@@ -15,6 +17,7 @@ import { onStopSignal } from "./signals.ts";
 import { exitOnStartError, listenError } from "./start-error.ts";
 import { createLogger } from "./telemetry/log.ts";
 import { openOtlp } from "./telemetry/otlp.ts";
+import { collectProcessMetrics } from "./telemetry/process-metrics.ts";
 import { openTlsFolder } from "./tls-files.ts";
 
 /** A process whose components serve. */
@@ -24,6 +27,8 @@ export interface RunningProcess {
   readonly log: Logger;
   /** Logs from `debug` on, or again as configured. */
   toggleDebug(): void;
+  /** Writes a CPU profile and a heap snapshot into the data folder. */
+  writeDiagnostics(): void;
   /** Turns not ready, lets what is in progress end, and resolves when all has ended. */
   stop(): Promise<void>;
 }
@@ -61,18 +66,28 @@ export async function startProcess(
   });
   setLogger({ error: (...text) => log.warn({ grpc: text.join(" ") }, "grpc-js") });
   const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
+  const processMetrics = collectProcessMetrics(registry);
   const eventLoop = watchEventLoop();
   const tls = common.PARLEY_TLS_DIR === undefined ? undefined : await openTlsFolder(common.PARLEY_TLS_DIR, log);
   let ready = false;
   let isDebugging = false;
   const running: RunningComponent[] = [];
   const ports = new Map<string, number>();
-  const admin = await openAdmin({ host: common.PARLEY_HOST, port: common.PARLEY_ADMIN_BASE_PORT, registry, isReady: () => ready }).catch(
-    (error: unknown) => {
-      throw listenError(error, common.PARLEY_ADMIN_BASE_PORT, "PARLEY_ADMIN_BASE_PORT");
+  const admin = await openAdmin({
+    host: common.PARLEY_HOST,
+    port: common.PARLEY_ADMIN_BASE_PORT,
+    registry,
+    isReady: () => ready,
+    async findTroubles() {
+      const troubles = await Promise.all(running.map(async (one, index) => [names[index], await one.findTrouble?.()] as const));
+      return [
+        ...(ready ? [] : ["it is not ready"]),
+        ...troubles.flatMap(([name, trouble]) => (trouble === undefined ? [] : `${name}: ${trouble}`)),
+      ];
     },
-  );
+  }).catch((error: unknown) => {
+    throw listenError(error, common.PARLEY_ADMIN_BASE_PORT, "PARLEY_ADMIN_BASE_PORT");
+  });
   const databases = await startEmbeddedDatabases(components, { env: environment, dataDir: common.PARLEY_DATA_DIR, log });
   const keys = await ensureLocalKeys(components, { env: environment, dataDir: common.PARLEY_DATA_DIR });
   const places = names.map((name, index) => ({ name, port: grpcPorts[index] ?? 0 }));
@@ -101,6 +116,7 @@ export async function startProcess(
   return {
     ports,
     log,
+    writeDiagnostics: createDiagnostics(join(common.PARLEY_DATA_DIR, "diagnostics"), log),
     toggleDebug() {
       isDebugging = !isDebugging;
       setLevel(isDebugging ? "debug" : level);
@@ -122,6 +138,7 @@ export async function startProcess(
       await Promise.race([Promise.all(drains), flushed]);
       admin.close();
       eventLoop.stop();
+      processMetrics.stop();
       tls?.close();
       await databases.stop();
       await otlp.close();
@@ -133,7 +150,8 @@ export async function startProcess(
  * Runs components until the process is told to stop, by SIGTERM or SIGINT: then it drains and
  * exits with 0. A second signal ends it at once. What keeps it from starting is told in a line
  * each, and it exits with 1. Started by a parent with an IPC channel, it tells it `ready`, and
- * stops when the parent is gone.
+ * stops when the parent is gone. SIGUSR2 makes it log from `debug` on, and again as configured;
+ * SIGUSR1, with which Node would open its debugger, makes it write diagnostics.
  */
 export async function serve(components: readonly Component[], onReady: (running: RunningProcess) => void = () => {}): Promise<void> {
   let started: RunningProcess | undefined;
@@ -157,7 +175,8 @@ export async function serve(components: readonly Component[], onReady: (running:
     running.log.error({ err: error }, "uncaught exception");
     process.exit(1);
   });
-  running.log.info({ ports: Object.fromEntries(running.ports) }, "ready");
+  process.on("SIGUSR2", running.toggleDebug).on("SIGUSR1", running.writeDiagnostics);
+  running.log.info({ ports: Object.fromEntries(running.ports), "process.pid": process.pid }, "ready");
   if (process.connected) process.send?.("ready");
   onReady(running);
 }

@@ -5,6 +5,7 @@ import { authConfig, createAuthenticate } from "./auth/authenticate.ts";
 import { createServiceToken } from "./auth/service-token.ts";
 import { type CommonConfig, type Config, type ConfigShape, databaseUrl, keyFile, readConfig, variableOf } from "./config.ts";
 import { type Database, type DatabaseDefinition, type DatabaseOptions, databaseConfig, databaseOptions } from "./data/database.ts";
+import { findDatabaseTrouble } from "./data/database-trouble.ts";
 import { type EventLog, openEventLog } from "./data/event-log.ts";
 import { loadMigrations, migrate } from "./data/migrations.ts";
 import type { EventLoopWatch } from "./event-loop.ts";
@@ -67,6 +68,8 @@ export interface RunningComponent {
   readonly port: number;
   /** Tells health checks whether to send calls here. */
   setServing(serving: boolean): void;
+  /** Returns what it lacks to do its work, such as its database; undefined: nothing. */
+  findTrouble?(): Promise<string | undefined>;
   /**
    * Takes no more calls, ends streams with `UNAVAILABLE`, and resolves when all other calls have
    * ended. Those that are left when `giveUp` fires end with `UNAVAILABLE` too.
@@ -177,6 +180,7 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
       return {
         port: server.port,
         setServing: health.setServing,
+        findTrouble: async () => database && findDatabaseTrouble(database),
         async drain(giveUp) {
           await server.drain(giveUp); // first: calls in progress may wait for what goes on in the background
           for (const one of background.toReversed()) await one.stop();

@@ -34,6 +34,7 @@ interface SupervisedProcess {
   /** Stops it as SIGTERM does, for good. */
   stop(): Promise<void>;
   kill(): void;
+  signal(signal: "SIGUSR1" | "SIGUSR2"): void;
 }
 
 interface SplitOptions {
@@ -88,6 +89,11 @@ export async function splitProcesses(
     await databases.stop();
     process.exit(exitCode);
   };
+  for (const signal of ["SIGUSR1", "SIGUSR2"] as const) {
+    process.on(signal, () => {
+      for (const one of parts) one.signal(signal);
+    });
+  }
   onStopSignal({
     stop: () => stop(0),
     kill() {
@@ -151,5 +157,6 @@ function supervise(name: string, script: string, stopMs: number, env: NodeJS.Pro
       clearTimeout(killing);
     },
     kill: () => void child?.kill("SIGKILL"),
+    signal: (signal) => void child?.kill(signal),
   };
 }

@@ -7,13 +7,15 @@ import { exitOnStartError, StartError } from "@parley/chassis/start-error.ts";
 import { services } from "../services/all.ts";
 import { parseArguments } from "./arguments.ts";
 import { loadComponents } from "./components.ts";
+import { logDirectory } from "./log-directory.ts";
 import { splitProcesses } from "./split.ts";
 
 /** A row of what is printed: a name, its port, and what it speaks. */
 type Row = readonly [name: string, port: number, what: string];
-const adminPages = "/livez /readyz /metrics";
+const adminPages = "/livez /readyz /healthz /metrics";
 const usage = "npm start [-- --split [--replicas orders=2,payments=2]]";
 const names = Object.keys(services);
+process.env["PARLEY_LOG_DIR"] = logDirectory(process.env, process.env["PARLEY_DATA_DIR"] || ".parley");
 const components = await loadComponents();
 try {
   const options = { split: { type: "boolean", default: false }, replicas: { type: "string", default: "" } } as const;

@@ -8,9 +8,11 @@ import { type QueryExecutorProvider, sql, type Transaction } from "kysely";
 import { DatabaseError } from "pg";
 import type { Logger } from "pino";
 import { runInBackground } from "../rpc/current-call.ts";
+import type { Telemetry } from "../telemetry/telemetry.ts";
 import { parseTraceparent } from "../telemetry/trace.ts";
 import { type AnyDatabase, type Database, onCommit } from "./database.ts";
 import { isDatabaseLost } from "./database-errors.ts";
+import { watchEvents } from "./event-metrics.ts";
 import { addWorkColumns, type Lease, startWork, type Worker } from "./work.ts";
 
 /** How often an event is tried before it is set aside, and the wait in between. */
@@ -78,6 +80,7 @@ export async function startConsumer<Schema>(options: {
   await sql`INSERT INTO event_cursor (source, due_at) SELECT source, now() FROM unnest(${names}::text[]) AS source
     ON CONFLICT DO NOTHING`.execute(db);
 
+  if (telemetry !== undefined) for (const source of names) watchConsumer(telemetry, source);
   return startWork({
     database,
     table: "event_cursor",
@@ -94,6 +97,17 @@ export async function startConsumer<Schema>(options: {
       await Promise.all([follow(lease, source.client, handlers), retryAll(lease, handlers)]);
     },
   });
+
+  function watchConsumer(of: Telemetry, source: string): void {
+    watchEvents(of, { name: "position", source }, async () => {
+      const { rows } = await sql<{ position: bigint }>`SELECT position FROM event_cursor WHERE source = ${source}`.execute(db);
+      return Number(rows[0]?.position);
+    });
+    watchEvents(of, { name: "set aside", source }, async () => {
+      const { rows } = await sql<{ count: bigint }>`SELECT count(*) FROM event_set_aside WHERE source = ${source}`.execute(db);
+      return Number(rows[0]?.count);
+    });
+  }
 
   async function follow(lease: Lease, client: Client<typeof EventLogService>, handlers: Handlers<Schema>): Promise<void> {
     let passed: bigint | undefined; // of an event, all before which were handled or passed over

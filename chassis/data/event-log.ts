@@ -11,6 +11,7 @@ import { createId } from "../id.ts";
 import { detach } from "../rpc/current-call.ts";
 import { createFail } from "../rpc/errors.ts";
 import { type AnyDatabase, onCommit } from "./database.ts";
+import { watchEvents } from "./event-metrics.ts";
 import { type OriginValues, origin } from "./origin.ts";
 import { withCommit } from "./pool.ts";
 
@@ -85,6 +86,7 @@ export function openEventLog(
     appended = Promise.withResolvers();
   };
   const polling = setInterval(wake, pollMs);
+  if (database.telemetry !== undefined) watchEvents(database.telemetry, { name: "head", source }, () => headOf(database));
   let listening: Promise<void> | undefined; // as soon as somebody reads
 
   let notifying = false;
@@ -184,6 +186,11 @@ async function insertEvents<Desc extends DescMessage>(
     SELECT head.position - ${rows.length} + row, event_id, ${schema.typeName}, subject, payload ${sql.join(values, sql``)}
     FROM head, unnest(${rows.map(() => createId())}::uuid[], ${rows.map(({ subject }) => subject)}::text[],
       ${rows.map(({ bytes }) => Buffer.from(bytes))}::bytea[]) WITH ORDINALITY AS event (event_id, subject, payload, row)`.execute(tx);
+}
+
+async function headOf({ db }: AnyDatabase): Promise<number> {
+  const { rows } = await sql<{ position: bigint }>`SELECT position FROM event_log_head`.execute(db);
+  return Number(rows[0]?.position);
 }
 
 /** Deletes events that are older, in the server's time; returns the position of the last that is deleted. */

@@ -6,6 +6,7 @@ import { detach, type Origin, runInBackground } from "../rpc/current-call.ts";
 import { durationSince } from "../rpc/interceptors/request-log.ts";
 import type { AnyDatabase } from "./database.ts";
 import { type OriginColumns, type OriginValues, origin, originOf } from "./origin.ts";
+import { watchWork } from "./work-metrics.ts";
 
 /** How long a worker holds a row without a sign of life. Default of `leaseMs`. */
 const defaultLeaseMs = 5_000;
@@ -219,6 +220,7 @@ export function startWork(options: WorkOptions): Worker {
     return [];
   }
 
+  if (telemetry !== undefined) watchWork(options.database, telemetry, { table, isOurs });
   const polling = setInterval(wake, pollMs);
   const looping = loop();
   return {

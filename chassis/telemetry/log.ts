@@ -100,8 +100,7 @@ function standardOutput(): DestinationStream {
 async function keptFiles(directory: string, name: string): Promise<DestinationStream> {
   const { default: roll } = await import("pino-roll");
   const destination = await roll({
-    file: join(directory, name),
-    extension: ".jsonl",
+    file: join(directory, `${name}.jsonl`),
     size: kept.size,
     limit: { count: kept.files - 1, removeOtherLogFiles: true },
     mkdir: true,

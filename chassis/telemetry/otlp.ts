@@ -1,6 +1,10 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { Tracer } from "@opentelemetry/api";
 import type { DestinationStream } from "pino";
 import { StartError } from "../start-error.ts";
+
+/** How long the end of a process waits for a collector that does not answer, in milliseconds. */
+const closeMs = 2_000;
 
 /** What is sent to a collector by OTLP over HTTP. */
 export interface Otlp {
@@ -30,7 +34,12 @@ export async function openOtlp(env: Variables): Promise<Otlp> {
   return {
     tracerOf: (serviceName) => traces?.tracerOf(serviceName),
     logs: logs?.stream,
-    close: async () => void (await Promise.allSettled([traces?.close(), logs?.close()])),
+    async close() {
+      const enough = new AbortController();
+      const all = Promise.allSettled([traces?.close(), logs?.close()]);
+      await Promise.race([all, delay(closeMs, undefined, { signal: enough.signal }).catch(() => {})]);
+      enough.abort();
+    },
   };
 }
 

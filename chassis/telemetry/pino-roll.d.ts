@@ -9,7 +9,6 @@ declare module "pino-roll" {
 
   export default function roll(options: {
     readonly file: string;
-    readonly extension: string;
     readonly size: string;
     readonly limit: { readonly count: number; readonly removeOtherLogFiles: boolean };
     readonly mkdir: boolean;

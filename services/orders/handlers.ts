@@ -2,7 +2,6 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { Client, HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { customerIdOf, findOwner } from "@parley/chassis/auth/caller.ts";
 import type { Database } from "@parley/chassis/data/database.ts";
-import type { EventLog } from "@parley/chassis/data/event-log.ts";
 import type { Worker } from "@parley/chassis/data/work.ts";
 import { createId } from "@parley/chassis/id.ts";
 import { findCurrentCall } from "@parley/chassis/rpc/current-call.ts";
@@ -11,19 +10,17 @@ import type { CartsService } from "@parley/gen/parley/carts/v1/carts_pb.js";
 import type { CatalogService } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
 import { ErrorReason, type Order, OrderState, type OrdersService, type PlaceOrderRequest } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { fail } from "./errors.ts";
-import { assertCart, assertTotal, findNext, hashOf, isOpen, priceLines } from "./order.ts";
+import { assertCart, assertTotal, findNext, hashOf, isOpen, priceLines, stuckByDefault } from "./order.ts";
 import type { OrderWatch } from "./order-watch.ts";
 import { createStore, type Tables } from "./store.ts";
-import { announce, transition } from "./transition.ts";
+import type { Transitions } from "./transition.ts";
 
 /** What is kept of a call's deadline to answer with the order as it is. */
 const answerMarginMs = 250;
-/** What ListStuckOrders takes for stuck where the caller does not say. */
-const stuck = { minAgeMs: 60_000, minAttempts: 10 };
 
 export function createHandlers({
   database,
-  eventLog,
+  transitions,
   saga,
   watch,
   carts,
@@ -31,7 +28,7 @@ export function createHandlers({
   waitMs,
 }: {
   readonly database: Database<Tables>;
-  readonly eventLog: EventLog;
+  readonly transitions: Transitions;
   readonly saga: Worker;
   readonly watch: OrderWatch;
   readonly carts: Client<typeof CartsService>;
@@ -67,7 +64,7 @@ export function createHandlers({
         { orderId, customerId, requestId, requestHash, cartEtag, lines, total, shippingAddress, paymentToken },
         saga.firstLease(),
       );
-      if (placed !== undefined) await announce(eventLog, tx, placed);
+      if (placed !== undefined) await transitions.announce(tx, placed);
       return placed;
     });
     if (order !== undefined) {
@@ -94,7 +91,7 @@ export function createHandlers({
     const order = await database.transaction(async (tx) => {
       const before = assertVisible(await createStore(tx).lock(orderId), orderId, context);
       const to = findNext(decision, before.state);
-      const changed = to === undefined ? undefined : await transition(eventLog, tx, orderId, { from: before.state, to });
+      const changed = to === undefined ? undefined : await transitions.move(tx, orderId, { from: before.state, to });
       return changed ?? before;
     });
     watch.changed(order);
@@ -150,8 +147,8 @@ export function createHandlers({
 
     async listStuckOrders({ minAge, minAttempts }) {
       const query = {
-        minAgeMs: minAge === undefined ? stuck.minAgeMs : durationMs(minAge),
-        minAttempts: minAttempts === 0 ? stuck.minAttempts : minAttempts,
+        minAgeMs: minAge === undefined ? stuckByDefault.minAgeMs : durationMs(minAge),
+        minAttempts: minAttempts === 0 ? stuckByDefault.minAttempts : minAttempts,
       };
       return { stuckOrders: await store.listStuck(query) };
     },

@@ -21,6 +21,9 @@ export function findNext(decision: Decision, state: State): State | undefined {
   return decisions[decision][state];
 }
 
+/** What is taken for a stuck order where nobody says otherwise: the checkout has worked on it for so long, or so often. */
+export const stuckByDefault = { minAgeMs: 60_000, minAttempts: 10 };
+
 /** Whether an order changes no more. */
 export function isFinal(state: State): boolean {
   return state === State.SHIPPED || state === State.REJECTED || state === State.CANCELLED;

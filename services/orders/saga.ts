@@ -1,5 +1,4 @@
 import type { Database } from "@parley/chassis/data/database.ts";
-import type { EventLog } from "@parley/chassis/data/event-log.ts";
 import { type Lease, startWork, type Worker } from "@parley/chassis/data/work.ts";
 import { OrderState, type RejectReason } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import type { Logger } from "pino";
@@ -7,7 +6,7 @@ import { type Compensation, checkout, first, nextAfter, type Perform, type Resul
 import { type Decision, findNext, isOpen, isUndoing } from "./order.ts";
 import type { OrderWatch } from "./order-watch.ts";
 import { createStore, type HeldOrder, type Tables } from "./store.ts";
-import { transition } from "./transition.ts";
+import type { Transitions } from "./transition.ts";
 
 /** Orders that are claimed and worked on at once, beside those that were placed here. */
 const concurrency = 32;
@@ -30,7 +29,7 @@ export type Hook = (at: {
 
 export interface SagaOptions {
   readonly database: Database<Tables>;
-  readonly eventLog: EventLog;
+  readonly transitions: Transitions;
   readonly watch: OrderWatch;
   readonly perform: Perform;
   /** How long after it was placed an order may be pending. */
@@ -47,7 +46,7 @@ export interface SagaOptions {
  * row says what to do.
  */
 export function startSaga(options: SagaOptions): Worker {
-  const { database, eventLog, watch, perform, timeoutMs, log, leaseMs, hook } = options;
+  const { database, transitions, watch, perform, timeoutMs, log, leaseMs, hook } = options;
 
   async function work(lease: Lease): Promise<"done" | undefined> {
     for (;;) {
@@ -87,7 +86,7 @@ export function startSaga(options: SagaOptions): Worker {
     const to = findNext(decision, order.state);
     if (to === undefined) throw new Error(`an order that is ${OrderState[order.state]} cannot ${decision}`);
     const change = { from: order.state, to, attempt, ...(reason !== undefined && { reason }) };
-    const changed = await database.transaction((tx) => transition(eventLog, tx, order.orderId, change));
+    const changed = await database.transaction((tx) => transitions.move(tx, order.orderId, change));
     if (changed !== undefined) watch.changed(changed);
     return changed;
   }

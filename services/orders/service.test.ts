@@ -9,6 +9,7 @@ import { openTestDatabase } from "@parley/chassis/testing/database.ts";
 import { eventually } from "@parley/chassis/testing/eventually.ts";
 import { failureOf, reasonOf } from "@parley/chassis/testing/failure.ts";
 import { createNeighbour, createTestLog, openTestServer, openTestTransport } from "@parley/chassis/testing/rpc.ts";
+import { testTelemetry } from "@parley/chassis/testing/telemetry.ts";
 import { BadRequestSchema, ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { CartsService } from "@parley/gen/parley/carts/v1/carts_pb.js";
 import { CatalogService, ProductState } from "@parley/gen/parley/catalog/v1/catalog_pb.js";
@@ -26,10 +27,12 @@ import { expect, onTestFinished, test } from "vitest";
 import { createPerform } from "./checkout.ts";
 import { createHandlers } from "./handlers.ts";
 import { findNext } from "./order.ts";
+import { createOrderMetrics } from "./order-metrics.ts";
 import { createOrderWatch } from "./order-watch.ts";
 import { type SagaOptions, startSaga } from "./saga.ts";
 import { ordersDatabase } from "./service.ts";
 import { createStore } from "./store.ts";
+import { createTransitions } from "./transition.ts";
 
 const failPayment = createFail(PaymentFailures);
 const eur = (minorUnits: bigint) => ({ currencyCode: "EUR", minorUnits });
@@ -121,11 +124,16 @@ async function openOrders(options: { waitMs?: number; saga?: Partial<SagaOptions
       payments: createClient(PaymentsService, payments),
       timeoutMs: 600_000,
     });
-    const saga = startSaga({ database, eventLog, watch, perform, timeoutMs: 600_000, log, ...options.saga });
+    const telemetry = testTelemetry();
+    const transitions = createTransitions(
+      eventLog,
+      createOrderMetrics(telemetry, () => store.countStuck({ minAgeMs: 60_000, minAttempts: 2 })),
+    );
+    const saga = startSaga({ database, transitions, watch, perform, timeoutMs: 600_000, log, ...options.saga });
     onTestFinished(() => saga.stop());
     const handlers = createHandlers({
       database,
-      eventLog,
+      transitions,
       saga,
       watch,
       carts: createClient(CartsService, carts),
@@ -134,7 +142,7 @@ async function openOrders(options: { waitMs?: number; saga?: Partial<SagaOptions
     });
     const { port } = await openTestServer([implement(OrdersService, handlers), implement(EventLogService, eventLog.handlers)]);
     const transport = openTestTransport([port], { retries: false });
-    return { client: createClient(OrdersService, transport), eventLog: createClient(EventLogService, transport), saga };
+    return { client: createClient(OrdersService, transport), eventLog: createClient(EventLogService, transport), saga, telemetry };
   }
 
   const replica = await open();

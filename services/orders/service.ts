@@ -10,9 +10,12 @@ import { OrdersService } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { PaymentsService } from "@parley/gen/parley/payments/v1/payments_pb.js";
 import { createPerform } from "./checkout.ts";
 import { createHandlers } from "./handlers.ts";
+import { stuckByDefault } from "./order.ts";
+import { createOrderMetrics } from "./order-metrics.ts";
 import { createOrderWatch } from "./order-watch.ts";
 import { type SagaOptions, startSaga } from "./saga.ts";
 import { createStore, type Tables } from "./store.ts";
+import { createTransitions } from "./transition.ts";
 
 export const ordersDatabase = defineDatabase<Tables>({ migrations: new URL("./migrations/", import.meta.url) });
 
@@ -27,18 +30,21 @@ export const createOrders = (overrides: Pick<SagaOptions, "hook" | "leaseMs"> = 
     neighbours: { carts: [CartsService], catalog: [CatalogService], inventory: [InventoryService], payments: [PaymentsService] },
     withoutRetries: ["inventory", "payments"], // the saga repeats its calls itself
     database: ordersDatabase,
-    start({ config, database, eventLog, client, log }) {
+    start({ config, database, eventLog, client, log, telemetry }) {
       const timeoutMs = config.PARLEY_ORDERS_CHECKOUT_TIMEOUT;
       const perform = createPerform({
         inventory: client("inventory", InventoryService),
         payments: client("payments", PaymentsService),
         timeoutMs,
       });
-      const watch = createOrderWatch(createStore(database.db), log);
-      const saga = startSaga({ database, eventLog, watch, perform, timeoutMs, log, ...overrides });
+      const store = createStore(database.db);
+      const watch = createOrderWatch(store, log);
+      const metrics = createOrderMetrics(telemetry, () => store.countStuck(stuckByDefault));
+      const transitions = createTransitions(eventLog, metrics);
+      const saga = startSaga({ database, transitions, watch, perform, timeoutMs, log, ...overrides });
       const handlers = createHandlers({
         database,
-        eventLog,
+        transitions,
         saga,
         watch,
         carts: client("carts", CartsService),

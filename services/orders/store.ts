@@ -14,7 +14,7 @@ import {
   type StuckOrder,
   StuckOrderSchema,
 } from "@parley/gen/parley/orders/v1/orders_pb.js";
-import { type ColumnType, type Generated, type GeneratedAlways, type Kysely, type Selectable, sql } from "kysely";
+import { type ColumnType, type Generated, type GeneratedAlways, type Kysely, type RawBuilder, type Selectable, sql } from "kysely";
 import { isOpen, type Line } from "./order.ts";
 
 export interface Tables {
@@ -90,6 +90,7 @@ export interface Store {
   listChanged(changes: ReadonlyMap<string, number>): Promise<Order[]>;
   /** Lists orders on which work is to be done, for so long or after so many attempts. */
   listStuck(query: { minAgeMs: number; minAttempts: number }): Promise<StuckOrder[]>;
+  countStuck(query: { minAgeMs: number; minAttempts: number }): Promise<number>;
   /** Makes an order due that has something left to be done; returns undefined where it has not. */
   makeDue(orderId: string): Promise<Order | undefined>;
 }
@@ -207,14 +208,12 @@ export function createStore(db: Kysely<Tables>): Store {
       return rows.map(orderOf);
     },
 
-    async listStuck({ minAgeMs, minAttempts }) {
-      const since = sql<Date>`coalesce(cancel_time, place_time)`;
+    async listStuck(query) {
       const rows = await db
         .selectFrom("customer_order")
         .selectAll()
         .select(since.as("since_time"))
-        .where("due_at", "is not", null)
-        .where(sql<boolean>`(${since} <= now() - ${intervalOf(minAgeMs)} OR attempt >= ${minAttempts})`)
+        .where(isStuck(query))
         .orderBy(since)
         .limit(100)
         .execute();
@@ -228,6 +227,15 @@ export function createStore(db: Kysely<Tables>): Store {
       );
     },
 
+    async countStuck(query) {
+      const { count } = await db
+        .selectFrom("customer_order")
+        .select((eb) => eb.fn.countAll<bigint>().as("count"))
+        .where(isStuck(query))
+        .executeTakeFirstOrThrow();
+      return Number(count);
+    },
+
     async makeDue(orderId) {
       const row = await db
         .updateTable("customer_order")
@@ -239,6 +247,13 @@ export function createStore(db: Kysely<Tables>): Store {
       return row && orderOf(row);
     },
   };
+}
+
+/** Since when the checkout has something to do for an order. */
+const since = sql<Date>`coalesce(cancel_time, place_time)`;
+
+function isStuck({ minAgeMs, minAttempts }: { minAgeMs: number; minAttempts: number }): RawBuilder<boolean> {
+  return sql`due_at IS NOT NULL AND (${since} <= now() - ${intervalOf(minAgeMs)} OR attempt >= ${minAttempts})`;
 }
 
 function orderOf(row: Selectable<OrderTable>): Order {

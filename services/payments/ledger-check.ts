@@ -9,7 +9,7 @@ const everyMs = 300_000;
 /** Starts to compare the ledger with the payments; the metric says of how many it says something else. */
 export function startLedgerCheck({ ledger, registry, log }: { ledger: Ledger; registry: Registry; log: Logger }): Stoppable {
   const difference = new Gauge({
-    name: "payments_ledger_differences",
+    name: "parley_ledger_differences",
     help: "Payments of which the ledger says something else, 100 at most; NaN: not known.",
     registers: [registry],
   });

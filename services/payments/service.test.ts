@@ -443,13 +443,13 @@ test("a ledger that says something else than a payment is told, and counted", as
   const { log, logs } = createTestLog();
   const check = startLedgerCheck({ ledger, registry, log });
   await check.stop();
-  expect(await registry.metrics()).toContain("payments_ledger_differences 0");
+  expect(await registry.metrics()).toContain("parley_ledger_differences 0");
   await sql`ALTER TABLE payment DISABLE TRIGGER USER`.execute(database.db);
   await sql`UPDATE payment SET state = 'VOIDED' WHERE payment_id = ${paymentId}`.execute(database.db);
   expect(await ledger.listDifferences()).toEqual([{ paymentId, state: "VOIDED", expected: 0n, inLedger: 1_000n }]);
   const other = new Registry();
   await startLedgerCheck({ ledger, registry: other, log }).stop();
-  expect(await other.metrics()).toContain("payments_ledger_differences 1");
+  expect(await other.metrics()).toContain("parley_ledger_differences 1");
   expect(logs).toContainEqual(expect.objectContaining({ payment_id: paymentId, severity_text: "ERROR" }));
 });
 

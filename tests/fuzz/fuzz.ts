@@ -105,7 +105,7 @@ export async function fuzz({ seconds, seed }: { seconds: number; seed: number })
     if (after > before + allowedMebibytes) violations.push(`${before} MiB were in use before, and ${after} MiB are afterwards`);
     const code = await suite.stop();
     if (code !== 0) violations.push(`the suite ended with ${code}, not in order`);
-    for (const line of suite.lines) if (line.includes('"level":"error"')) violations.push(`logged: ${line.slice(0, 1_000)}`);
+    for (const line of suite.lines) if (line.includes('"severity_text":"ERROR"')) violations.push(`logged: ${line.slice(0, 1_000)}`);
     return { seed, sent, answers, memory: { before, after }, violations };
   } finally {
     if (suite.process.exitCode === null) await suite.stop();
@@ -216,10 +216,10 @@ function sendCall(session: ClientHttp2Session, { path, type, body }: ReturnType<
 async function memoryOf({ adminUrl, process: child }: Suite, enough: number): Promise<number> {
   let least = Number.POSITIVE_INFINITY;
   for (let round = 0; round < 40; round++) {
-    child.kill("SIGUSR2"); // start.ts collects garbage then
+    child.kill("SIGWINCH"); // start.ts collects garbage then
     const metrics = await (await fetch(`${adminUrl}/metrics`)).text();
-    const metric = (name: string): number => Number(new RegExp(`^${name} (\\S+)$`, "m").exec(metrics)?.[1]);
-    const mebibytes = (metric("nodejs_heap_size_used_bytes") + metric("nodejs_external_memory_bytes")) / 2 ** 20;
+    const values = [...metrics.matchAll(/^v8js_memory_(?:heap_used|external)_bytes\S* (\S+)$/gm)].map(([, value]) => Number(value));
+    const mebibytes = values.reduce((sum, value) => sum + value) / 2 ** 20;
     least = Math.min(least, Math.round(mebibytes));
     if (least <= enough) break;
     await delay(250);

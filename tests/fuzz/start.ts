@@ -4,5 +4,5 @@ import { runInNewContext } from "node:vm";
 
 setFlagsFromString("--expose-gc");
 const collectGarbage: () => void = runInNewContext("gc");
-process.on("SIGUSR2", () => collectGarbage()); // with an argument it would collect the young alone
+process.on("SIGWINCH", () => collectGarbage()); // with an argument it would collect the young alone
 await import("../../tools/start.ts");

@@ -2,6 +2,7 @@ import type { Interceptor } from "@connectrpc/connect";
 import type { Authenticate } from "../../auth/authenticate.ts";
 import type { ServiceToken } from "../../auth/service-token.ts";
 import type { Telemetry } from "../../telemetry/telemetry.ts";
+import { about } from "./about.ts";
 import { access } from "./access.ts";
 import { currentCall } from "./current-call.ts";
 import { deadline } from "./deadline.ts";
@@ -33,6 +34,7 @@ export function serverInterceptors({
     deadline,
     access(authenticate),
     validation,
+    about,
   ];
 }
 
@@ -55,6 +57,7 @@ export function gatewayInterceptors({
     shed,
     errorBoundary({ log, neighbours: "relay" }),
     deadline,
+    about,
   ];
 }
 

@@ -7,7 +7,6 @@ import { parseTraceparent, startSpan } from "../../telemetry/trace.ts";
 import { deadlineKey } from "../context-keys.ts";
 import { criticalityOf } from "../contract.ts";
 import { type CurrentCall, runInCall } from "../current-call.ts";
-import { addIds } from "../ids.ts";
 import { wrapResponse } from "../response.ts";
 
 /** The request headers that a handler's own calls carry on as they came; `x-request-id`, `traceparent` and the criticality come on top. All others end here. */
@@ -47,7 +46,6 @@ export function currentCall({ isEdge, telemetry: { tracer } }: { readonly isEdge
       signal: req.signal,
       isBackground: false,
     };
-    if (!req.stream) addIds(call.about, req.method.input, req.message);
     let header: Headers | undefined;
     const response = await wrapResponse(
       () => next(req),
