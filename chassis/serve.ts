@@ -12,7 +12,7 @@ import { createDiagnostics } from "./diagnostics.ts";
 import { watchEventLoop } from "./event-loop.ts";
 import { flushMs } from "./rpc/shutdown.ts";
 import { localTargets } from "./rpc/transports.ts";
-import type { Component, RunningComponent } from "./service.ts";
+import type { Component, RunningComponent, Runtime } from "./service.ts";
 import { onStopSignal } from "./signals.ts";
 import { exitOnStartError, listenError } from "./start-error.ts";
 import { createLogger } from "./telemetry/log.ts";
@@ -43,6 +43,7 @@ export interface RunningProcess {
 export async function startProcess(
   components: readonly Component[],
   environment: NodeJS.ProcessEnv = process.env,
+  { around }: Pick<Runtime, "around"> = {},
 ): Promise<RunningProcess> {
   const names = components.map(({ name }) => name);
   // All that is wrong is told at once, before anything starts. Where the components are is not known yet, but that they are.
@@ -106,6 +107,7 @@ export async function startProcess(
       eventLoop,
       tls,
       grpcPort: grpcPorts[index] ?? 0,
+      around,
     });
     running.push(started);
     ports.set(component.name, started.port);
@@ -153,7 +155,11 @@ export async function startProcess(
  * stops when the parent is gone. SIGUSR2 makes it log from `debug` on, and again as configured;
  * SIGUSR1, with which Node would open its debugger, makes it write diagnostics.
  */
-export async function serve(components: readonly Component[], onReady: (running: RunningProcess) => void = () => {}): Promise<void> {
+export async function serve(
+  components: readonly Component[],
+  onReady: (running: RunningProcess) => void = () => {},
+  options: Pick<Runtime, "around"> = {},
+): Promise<void> {
   let started: RunningProcess | undefined;
   const names = components.map(({ name }) => name);
   process.stdout.on("error", () => {}); // as for the log: who started us may have stopped reading
@@ -168,7 +174,7 @@ export async function serve(components: readonly Component[], onReady: (running:
     },
     kill: () => process.exit(1),
   });
-  const running = await startProcess(components).catch(exitOnStartError);
+  const running = await startProcess(components, process.env, options).catch(exitOnStartError);
   started = running;
   process.on("uncaughtException", (error) => {
     // Not as fatal, which waits for the log to be flushed: nobody may be reading it.

@@ -1,11 +1,11 @@
 import type { DescService } from "@bufbuild/protobuf";
-import { type Client, createClient, type ServiceImplSpec } from "@connectrpc/connect";
+import { type Client, createClient, type Interceptor, type ServiceImplSpec } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import { authConfig, createAuthenticate } from "./auth/authenticate.ts";
 import { createServiceToken } from "./auth/service-token.ts";
 import { type CommonConfig, type Config, type ConfigShape, databaseUrl, keyFile, readConfig, variableOf } from "./config.ts";
 import { type Database, type DatabaseDefinition, type DatabaseOptions, databaseConfig, databaseOptions } from "./data/database.ts";
-import { findDatabaseTrouble } from "./data/database-trouble.ts";
+import { findDatabaseTrouble, watchDatabase } from "./data/database-trouble.ts";
 import { type EventLog, openEventLog } from "./data/event-log.ts";
 import { loadMigrations, migrate } from "./data/migrations.ts";
 import type { EventLoopWatch } from "./event-loop.ts";
@@ -61,6 +61,8 @@ export interface Runtime {
   readonly tls?: TlsFiles | undefined;
   /** The gRPC port that a service listens on. */
   readonly grpcPort: number;
+  /** Runs about every call to a service, next to its handler: for tests that let it fail. */
+  readonly around?: Interceptor | undefined;
 }
 
 /** A component that has started. */
@@ -141,6 +143,7 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
       const transports = openTransports(neighbours, { env, common, tls, telemetry, serviceToken, withoutRetries });
       await componentDatabase?.migrate({ env, log });
       const database = defined?.open({ ...optionsIn(env), telemetry });
+      if (database !== undefined) watchDatabase(database, telemetry);
       let eventLog: EventLog | undefined;
       const getDatabase = (): Database<Schema> => {
         if (database === undefined) throw new StartError(`${name} uses a database, but its definition names none`);
@@ -168,7 +171,10 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
         host: common.PARLEY_HOST,
         port: grpcPort,
         implementations: [...implementations, health.implementation, ...reflection],
-        interceptors: serverInterceptors({ telemetry, shed: loadShedding(telemetry, eventLoop), authenticate: createAuthenticate(auth) }),
+        interceptors: [
+          ...serverInterceptors({ telemetry, shed: loadShedding(telemetry, eventLoop), authenticate: createAuthenticate(auth) }),
+          ...(runtime.around === undefined ? [] : [runtime.around]),
+        ],
         unexpected: (error) => internalError(error, log),
         maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
         connectionAgeMs: common.PARLEY_CONNECTION_AGE,

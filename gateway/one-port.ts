@@ -6,6 +6,9 @@ import type { TlsFiles } from "@parley/chassis/tls-files.ts";
 import { type Connection, type ConnectionLimits, createConnections, idleMs } from "./connections.ts";
 import { isGone, type NodeHandler, type NodeRequest, type NodeResponse } from "./node-request.ts";
 
+/** Connections that wait to be taken in: Node's 511 are soon full where a gateway has more to do than it can, and further ones hang for seconds. */
+const backlog = 4_096;
+
 /** What a client without TLS sends first when it knows that the server speaks HTTP/2 (RFC 9113, section 3.4). */
 const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
 /** What is offered to clients with TLS, what is preferred first. */
@@ -130,7 +133,7 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
   server.maxConnections = options.maxConnections;
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(options.port, options.host, resolve);
+    server.listen({ port: options.port, host: options.host, backlog }, resolve);
   });
 
   const address = server.address();

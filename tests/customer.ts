@@ -14,6 +14,12 @@ export const anAddress = {
   email: "ada@example.org",
 };
 
+/** What an order says of the cart that it is for. */
+export interface FilledCart {
+  readonly etag: string;
+  readonly total: NonNullable<Order["total"]>;
+}
+
 /** A customer of a suite, who orders by way of its gateway. */
 export async function openCustomer(
   shop: Pick<Shop, "gatewayUrl" | "optionsFor">,
@@ -27,12 +33,18 @@ export async function openCustomer(
     options,
     orders,
     /** Puts something in the cart, and returns it. */
-    async fill(quantity = 2) {
+    async fill(quantity = 2): Promise<FilledCart> {
       const { cart } = await carts.addItem({ productId, quantity, requestId: randomUUID() }, options);
       if (cart?.total === undefined) throw new Error("the cart is empty");
       return { etag: cart.etag, total: cart.total };
     },
-    async place({ etag, total }: { etag: string; total: NonNullable<Order["total"]> }, requestId: string = randomUUID()): Promise<Order> {
+    /** Returns the REST request that orders a cart. */
+    requestOf({ etag, total }: FilledCart): { headers: Record<string, string>; body: string } {
+      const expectedTotal = { currencyCode: total.currencyCode, minorUnits: String(total.minorUnits) };
+      const body = { requestId: randomUUID(), cartEtag: etag, shippingAddress, paymentToken, expectedTotal };
+      return { headers: options.headers, body: JSON.stringify(body) };
+    },
+    async place({ etag, total }: FilledCart, requestId: string = randomUUID()): Promise<Order> {
       const request = { requestId, cartEtag: etag, shippingAddress, paymentToken, expectedTotal: total };
       const { order } = await orders.placeOrder(request, options);
       if (order === undefined) throw new Error("orders answered without an order");

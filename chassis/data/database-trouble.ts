@@ -1,11 +1,13 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { sql } from "kysely";
+import { Gauge } from "prom-client";
+import { onScrape, perRegistry, type Telemetry } from "../telemetry/telemetry.ts";
 import type { AnyDatabase } from "./database.ts";
 
 /** How long a database may take for next to nothing, in milliseconds. */
-const patienceMs = 1_000;
+const patienceMs = 900;
 
-/** Asks a database for next to nothing; returns what is wrong where it does not answer in a second, or not at all. */
+/** Asks a database for next to nothing; returns what is wrong where it does not answer soon, or not at all. */
 export async function findDatabaseTrouble({ db }: AnyDatabase): Promise<string | undefined> {
   const enough = new AbortController();
   const asked = sql`SELECT 1`.execute(db).then(
@@ -17,3 +19,14 @@ export async function findDatabaseTrouble({ db }: AnyDatabase): Promise<string |
   enough.abort();
   return trouble;
 }
+
+/** Shows whether a component can use its database, whenever the metrics are read. */
+export function watchDatabase(database: AnyDatabase, { serviceName, registry }: Telemetry): void {
+  const up = databaseUp(registry);
+  onScrape(registry, async () => up.set({ service_name: serviceName }, (await findDatabaseTrouble(database)) === undefined ? 1 : 0));
+}
+
+const databaseUp = perRegistry(
+  (registers) =>
+    new Gauge({ name: "parley_database_up", help: "Whether a service can use its database.", labelNames: ["service_name"], registers }),
+);

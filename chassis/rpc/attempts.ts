@@ -48,8 +48,7 @@ export function createAttempts(options: { readonly peerName: string; readonly re
     metrics.breakerState.set(labels, states.closed);
     const breaker = createBreaker((state) => {
       metrics.breakerState.set(labels, states[state]);
-      const level = state === "open" ? "warn" : "info";
-      telemetry.log[level]({ "service.peer.name": peerName, "rpc.method": nameOf(method) }, `the breaker is ${state}`);
+      telemetry.log.warn({ "service.peer.name": peerName, "rpc.method": nameOf(method) }, `the breaker is ${state}`);
     });
     const entry = { labels, breaker };
     known.set(method, entry);

@@ -1,11 +1,15 @@
-import { type CallOptions, Code } from "@connectrpc/connect";
+import { create } from "@bufbuild/protobuf";
+import { type CallOptions, Code, createContextValues } from "@connectrpc/connect";
 import * as grpc from "@grpc/grpc-js";
 import { Code as RpcCode } from "@parley/gen/google/rpc/code_pb.js";
+import { EchoRequestSchema, EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { expect, test } from "vitest";
 import { eventually } from "../testing/eventually.ts";
 import { failureOf } from "../testing/failure.ts";
 import { callAndVanish, callRaw, grpcFrame, openRawClient, rawEcho } from "../testing/raw-grpc.ts";
 import { openTestEcho } from "../testing/rpc.ts";
+import { deadlineKey } from "./context-keys.ts";
+import { deadline } from "./interceptors/deadline.ts";
 
 test("a call ends at its client's deadline, and the handler's signal fires", async () => {
   const fired = Promise.withResolvers<void>();
@@ -118,4 +122,26 @@ test("a client that disappears in the midst of a stream ends its handler", async
     expect(server.logs).toContainEqual(expect.objectContaining({ body: "call", "rpc.response.status_code": "CANCELLED" })),
   );
   expect((await client.echo({ text: "next" })).text).toBe("next");
+});
+
+test("a call whose deadline is over when its turn comes is not started, though its signal has not fired yet", async () => {
+  const { method } = EchoService;
+  let isStarted = false;
+  const chain = deadline(() => {
+    isStarted = true;
+    return Promise.reject(new Error("it was started"));
+  });
+  const request = {
+    stream: false as const,
+    service: EchoService,
+    method: method.echo,
+    requestMethod: "POST",
+    url: "",
+    signal: new AbortController().signal,
+    header: new Headers(),
+    contextValues: createContextValues().set(deadlineKey, performance.now() - 1),
+    message: create(EchoRequestSchema),
+  };
+  expect((await failureOf(chain(request))).code).toBe(Code.DeadlineExceeded);
+  expect(isStarted).toBe(false);
 });

@@ -16,8 +16,8 @@ export function loadShedding(telemetry: Telemetry, eventLoop: EventLoopWatch): I
   const { serviceName, registry } = telemetry;
   const { shed, current } = shedMetrics(registry);
   const limit = createAdaptiveLimit();
-  eventLoop.onLook((leastLateMs) => {
-    limit.adapt(leastLateMs);
+  eventLoop.onLook((meanLateMs) => {
+    limit.adapt(meanLateMs);
     current.set({ service_name: serviceName }, Math.floor(limit.current));
   });
   return (next) => async (req) => {
