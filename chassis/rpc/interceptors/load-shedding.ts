@@ -16,6 +16,8 @@ export function loadShedding(telemetry: Telemetry, eventLoop: EventLoopWatch): I
   const { serviceName, registry } = telemetry;
   const { shed, current } = shedMetrics(registry);
   const limit = createAdaptiveLimit();
+  for (const one of [Criticality.CRITICAL, Criticality.DEFAULT, Criticality.SHEDDABLE])
+    shed.inc({ service_name: serviceName, criticality: nameOf(one) }, 0);
   eventLoop.onLook((meanLateMs) => {
     limit.adapt(meanLateMs);
     current.set({ service_name: serviceName }, Math.floor(limit.current));
@@ -24,7 +26,7 @@ export function loadShedding(telemetry: Telemetry, eventLoop: EventLoopWatch): I
     const criticality = findCurrentCall()?.criticality ?? Criticality.DEFAULT;
     const leave = limit.admit(criticality);
     if (leave === undefined) {
-      shed.inc({ service_name: serviceName, criticality: Criticality[criticality].toLowerCase() });
+      shed.inc({ service_name: serviceName, criticality: nameOf(criticality) });
       const delayMs = retryMs.least + Math.random() * (retryMs.most - retryMs.least);
       throw fail(ErrorReason.OVERLOADED, `${serviceName} has more to do than it can; try again later`, {}, retryAfter(delayMs));
     }
@@ -35,6 +37,10 @@ export function loadShedding(telemetry: Telemetry, eventLoop: EventLoopWatch): I
       if (!req.stream) leave();
     }
   };
+}
+
+function nameOf(criticality: Criticality): string {
+  return Criticality[criticality].toLowerCase();
 }
 
 const shedMetrics = perRegistry((registers) => ({
