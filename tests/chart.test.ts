@@ -116,7 +116,12 @@ describe.skipIf(!has("helm"))("the chart, by helm", () => {
       "gateway.ingress.enabled=true",
     ],
     ["gateway.ingress.tlsSecret=shop-tls", "gateway.ingress.className=nginx", "priorityClassName=high", "podAnnotations.team=shop"],
-    ["monitoring.podMonitor.enabled=true", "monitoring.rules.enabled=true", "monitoring.dashboards.enabled=true", "diagnostics.enabled=true"],
+    [
+      "monitoring.podMonitor.enabled=true",
+      "monitoring.rules.enabled=true",
+      "monitoring.dashboards.enabled=true",
+      "diagnostics.enabled=true",
+    ],
     ["otlp.endpoint=http://collector.monitoring:4318", "otlp.logs=true", "otlp.headers.secret=collector"],
     [
       "services.notifications.secretEnv.PARLEY_NOTIFICATIONS_SMTP_URL.secret=smtp",
@@ -239,10 +244,14 @@ describe.skipIf(!has("helm"))("the chart, by helm", () => {
     ["for trials", trial],
     ["with everything", everything],
   ])("kubeconform knows every field, %s", (_, values) => {
-    const { status, stdout } = spawnSync("kubeconform", ["-strict", "-skip", "PodMonitor,PrometheusRule", "-schema-location", schemas ?? "", "-"], {
-      input: template(...values),
-      encoding: "utf8",
-    });
+    const { status, stdout } = spawnSync(
+      "kubeconform",
+      ["-strict", "-skip", "PodMonitor,PrometheusRule", "-schema-location", schemas ?? "", "-"],
+      {
+        input: template(...values),
+        encoding: "utf8",
+      },
+    );
     expect({ status, stdout }).toEqual({ status: 0, stdout: "" });
   });
 });
