@@ -174,6 +174,7 @@ export async function serve(
     },
     kill: () => process.exit(1),
   });
+  process.on("SIGUSR2", () => started?.toggleDebug()).on("SIGUSR1", () => started?.writeDiagnostics());
   const running = await startProcess(components, process.env, options).catch(exitOnStartError);
   started = running;
   process.on("uncaughtException", (error) => {
@@ -181,7 +182,6 @@ export async function serve(
     running.log.error({ err: error }, "uncaught exception");
     process.exit(1);
   });
-  process.on("SIGUSR2", running.toggleDebug).on("SIGUSR1", running.writeDiagnostics);
   running.log.info({ ports: Object.fromEntries(running.ports), "process.pid": process.pid }, "ready");
   if (process.connected) process.send?.("ready");
   onReady(running);

@@ -181,7 +181,7 @@ test("requests whose connection is gone count no more, however many were sent ah
     socket.write("GET /testing/echo/x?ending.delay=60s HTTP/1.1\r\nhost: x\r\n\r\n".repeat(10));
     await eventually(async () => {
       const metrics = await (await fetch(`http://127.0.0.1:${port + 1}/metrics`)).text();
-      expect(metrics).toMatch(/rpc_server_active_calls\{[^}]*service_name="gateway"[^}]*\} 10\n/);
+      expect(metrics).toMatch(/parley_rpc_server_active_calls\{[^}]*service_name="gateway"[^}]*\} 10\n/);
     });
     socket.resetAndDestroy();
   }

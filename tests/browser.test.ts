@@ -113,7 +113,9 @@ describe.skipIf(executablePath === undefined)("in a browser", () => {
       cart: { lines: [{ productId: "kite", quantity: 2 }] },
       events: [{ message: "Hello, Ada!" }, { message: "Hello, Bob!" }],
     });
-    const preflights = suite.lines.filter((line) => line.includes('"http_method":"OPTIONS"') && line.includes('"status":204'));
+    const preflights = suite.lines.filter(
+      (line) => line.includes('"http.request.method":"OPTIONS"') && line.includes('"http.response.status_code":204'),
+    );
     expect(preflights.length).toBeGreaterThan(0);
   });
 

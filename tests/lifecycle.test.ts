@@ -85,7 +85,7 @@ test("the admin port tells that it lives, whether it is ready, and its metrics",
   const method = 'rpc_method="parley.greeter.v1.GreeterService/Hello"';
   for (const labels of [`service_name="greeter",${method}`, `service_name="gateway",${method}`]) {
     expect(metrics).toContain(`rpc_server_call_duration_seconds_count{${labels},rpc_response_status_code="OK"} 1`);
-    expect(metrics).toContain(`rpc_server_active_calls{${labels}} 0`);
+    expect(metrics).toContain(`parley_rpc_server_active_calls{${labels}} 0`);
   }
   expect(metrics).toContain(
     `rpc_client_call_duration_seconds_count{service_name="gateway",service_peer_name="greeter",${method},rpc_response_status_code="OK"} 1`,

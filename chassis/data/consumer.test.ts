@@ -13,19 +13,16 @@ import { createTestLog, openTestServer, openTestTransport } from "../testing/rpc
 import { createConsumerTables, listSetAside, onEvent, retrySetAside, startConsumer } from "./consumer.ts";
 import { openDatabase } from "./database.ts";
 import { createEventLogTables, openEventLog } from "./event-log.ts";
-import { addOriginColumns } from "./origin.ts";
 
 /** A log that is served, and the database of whoever consumes it. */
 async function openBoth() {
   const source = openDatabase<unknown>(await createTestDatabase());
   await createEventLogTables(source.db);
-  await addOriginColumns(source.db, "event_log");
   const log = openEventLog(source, { source: "counter", log: createTestLog().log });
   const { port, registry } = await openTestServer([implement(EventLogService, log.handlers)]);
   const options = await createTestDatabase();
   const database = openDatabase<unknown>(options);
   await createConsumerTables(database.db);
-  await addOriginColumns(database.db, "event_cursor");
   await sql`CREATE TABLE effect (number int8 NOT NULL, process int NOT NULL, serial int8 GENERATED ALWAYS AS IDENTITY)`.execute(
     database.db,
   );
@@ -214,5 +211,5 @@ test("a log is read by one stream, however often it is begun again", async () =>
   onTestFinished(() => consumer.stop());
   await append("a", 1);
   await eventually(() => expect(reads).toBeGreaterThan(3));
-  await eventually(async () => expect(await registry.metrics()).toMatch(/^rpc_server_active_calls\{[^}]*Read"\} 1$/m));
+  await eventually(async () => expect(await registry.metrics()).toMatch(/^parley_rpc_server_active_calls\{[^}]*Read"\} 1$/m));
 });

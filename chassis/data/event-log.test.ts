@@ -13,14 +13,12 @@ import { failureOf } from "../testing/failure.ts";
 import { createTestLog, openTestServer, openTestTransport } from "../testing/rpc.ts";
 import { type DatabaseOptions, onCommit, openDatabase } from "./database.ts";
 import { createEventLogTables, type EventLog, openEventLog, trimEventLog } from "./event-log.ts";
-import { addOriginColumns } from "./origin.ts";
 
 async function openLog(given?: DatabaseOptions, pollMs?: number) {
   const options = given ?? (await createTestDatabase());
   const database = openDatabase<unknown>(options);
   if (given === undefined) {
     await createEventLogTables(database.db);
-    await addOriginColumns(database.db, "event_log");
   }
   const log = openEventLog(database, { source: "counter", log: createTestLog().log, ...(pollMs !== undefined && { pollMs }) });
   onTestFinished(async () => {

@@ -12,7 +12,7 @@ import { detach } from "../rpc/current-call.ts";
 import { createFail } from "../rpc/errors.ts";
 import { type AnyDatabase, onCommit } from "./database.ts";
 import { watchEvents } from "./event-metrics.ts";
-import { type OriginValues, origin } from "./origin.ts";
+import { addOriginColumns, type OriginValues, origin } from "./origin.ts";
 import { withCommit } from "./pool.ts";
 
 /** Events that are read at once. */
@@ -67,6 +67,7 @@ export async function createEventLogTables(db: QueryExecutorProvider): Promise<v
     time timestamptz NOT NULL DEFAULT clock_timestamp(),
     payload bytea NOT NULL
   )`.execute(db);
+  await addOriginColumns(db, "event_log");
 }
 
 /**
@@ -131,7 +132,7 @@ export function openEventLog(
 
   return {
     async append(tx, schema, events) {
-      await insertEvents(tx, schema, events, origin());
+      await appendEvents(tx, schema, events);
       if (events.length > 0) onCommit(tx, onAppended);
     },
     handlers: {
@@ -166,24 +167,13 @@ export async function appendEvents<Desc extends DescMessage>(
   schema: Desc,
   events: readonly NewEvent<Desc>[],
 ): Promise<void> {
-  await insertEvents(tx, schema, events, {});
-}
-
-/** `from`: columns that all have alike; migrations that ran before there were those of an event's origin have none. */
-async function insertEvents<Desc extends DescMessage>(
-  tx: QueryExecutorProvider,
-  schema: Desc,
-  events: readonly NewEvent<Desc>[],
-  from: OriginValues | Record<string, never>,
-): Promise<void> {
   if (events.length === 0) return;
-  const columns = Object.keys(from).map((name) => sql`, ${sql.ref(name)}`);
-  const values = Object.values(from).map((value) => sql`, ${value}`);
+  const { origin_request_id: requestId, origin_traceparent: traceparent } = origin();
   const rows = events.map(({ subject, payload }) => ({ subject, bytes: toBinary(schema, create(schema, payload)) }));
   await sql`${sql.raw(withCommit)}
     WITH head AS (UPDATE event_log_head SET position = position + ${rows.length} RETURNING position)
-    INSERT INTO event_log (position, event_id, type, subject, payload ${sql.join(columns, sql``)})
-    SELECT head.position - ${rows.length} + row, event_id, ${schema.typeName}, subject, payload ${sql.join(values, sql``)}
+    INSERT INTO event_log (position, event_id, type, subject, payload, origin_request_id, origin_traceparent)
+    SELECT head.position - ${rows.length} + row, event_id, ${schema.typeName}, subject, payload, ${requestId}::text, ${traceparent}::text
     FROM head, unnest(${rows.map(() => createId())}::uuid[], ${rows.map(({ subject }) => subject)}::text[],
       ${rows.map(({ bytes }) => Buffer.from(bytes))}::bytea[]) WITH ORDINALITY AS event (event_id, subject, payload, row)`.execute(tx);
 }

@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
 import { createFairShare } from "./fair-share.ts";
 
+const forEver = () => new AbortController().signal;
+
 /** Whether a promise has resolved by now. */
 async function isIn(entering: Promise<unknown>): Promise<boolean> {
   return Promise.race([entering.then(() => true), new Promise<boolean>((resolve) => setImmediate(resolve, false))]);
@@ -8,9 +10,9 @@ async function isIn(entering: Promise<unknown>): Promise<boolean> {
 
 test("those of one key wait for each other, in their order, and not for others", async () => {
   const share = createFairShare(2);
-  const leave = await share.enter("a", undefined);
-  await share.enter("a", undefined);
-  const [third, fourth, other] = ["a", "a", "b"].map((key) => share.enter(key, undefined)) as [
+  const leave = await share.enter("a", forEver);
+  await share.enter("a", forEver);
+  const [third, fourth, other] = ["a", "a", "b"].map((key) => share.enter(key, forEver)) as [
     Promise<() => void>,
     Promise<() => void>,
     Promise<() => void>,
@@ -26,10 +28,10 @@ test("those of one key wait for each other, in their order, and not for others",
 
 test("who gives up takes no place", async () => {
   const share = createFairShare(1);
-  const leave = await share.enter("a", undefined);
+  const leave = await share.enter("a", forEver);
   const controller = new AbortController();
-  const givenUp = share.enter("a", controller.signal);
-  const next = share.enter("a", undefined);
+  const givenUp = share.enter("a", () => controller.signal);
+  const next = share.enter("a", forEver);
   controller.abort();
   await expect(givenUp).rejects.toThrow();
   leave();
@@ -38,14 +40,14 @@ test("who gives up takes no place", async () => {
 
 test("who gives up at the moment of their turn passes it on", async () => {
   const share = createFairShare(1);
-  const leave = await share.enter("a", undefined);
+  const leave = await share.enter("a", forEver);
   const controller = new AbortController();
-  const givenUp = share.enter("a", controller.signal);
-  const next = share.enter("a", undefined);
+  const givenUp = share.enter("a", () => controller.signal);
+  const next = share.enter("a", forEver);
   controller.abort();
   leave();
   await expect(givenUp).rejects.toThrow();
   expect(await isIn(next)).toBe(true);
   (await next)();
-  expect(await isIn(share.enter("a", undefined))).toBe(true);
+  expect(await isIn(share.enter("a", forEver))).toBe(true);
 });

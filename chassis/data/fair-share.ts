@@ -4,8 +4,8 @@ import { untilAborted } from "../rpc/until-aborted.ts";
 export interface FairShare {
   /** How many wait. */
   readonly waiting: number;
-  /** Resolves, in the order of those who ask, when fewer than so many of its key are in; whoever is in must leave once. Rejects when the signal fires. */
-  enter(key: string, signal: AbortSignal | undefined): Promise<() => void>;
+  /** Resolves, in the order of those who ask, when fewer than so many of its key are in; whoever is in must leave once. Rejects when the signal fires, which is asked for only where it waits. */
+  enter(key: string, signal: () => AbortSignal): Promise<() => void>;
 }
 
 /** Creates a share of which those of one key have at most so much at once. */
@@ -22,7 +22,7 @@ export function createFairShare(most: number): FairShare {
     else inside.delete(key);
   }
 
-  async function wait(key: string, signal: AbortSignal | undefined): Promise<void> {
+  async function wait(key: string, signal: AbortSignal): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const queue = queues.get(key) ?? new Set();
     const take = (): void => {
@@ -36,8 +36,7 @@ export function createFairShare(most: number): FairShare {
     queues.set(key, queue.add(take));
     waiting++;
     try {
-      if (signal === undefined) await promise;
-      else await untilAborted(promise, signal);
+      await untilAborted(promise, signal);
     } catch (error) {
       if (queue.has(take)) remove();
       else leave(key); // it was given the place at the same moment
@@ -54,7 +53,7 @@ export function createFairShare(most: number): FairShare {
     async enter(key, signal) {
       const count = inside.get(key) ?? 0;
       if (count < most) inside.set(key, count + 1);
-      else await wait(key, signal);
+      else await wait(key, signal());
       return () => leave(key);
     },
   };

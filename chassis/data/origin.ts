@@ -14,9 +14,11 @@ export interface OriginValues {
   readonly origin_traceparent: string | null;
 }
 
-/** Adds the columns to a table, in a migration. */
+/** Adds the columns to a table, in a migration, where it has none yet: tables of work and events that are made today have. */
 export async function addOriginColumns(db: QueryExecutorProvider, table: string): Promise<void> {
-  await sql`ALTER TABLE ${sql.table(table)} ADD COLUMN origin_request_id text, ADD COLUMN origin_traceparent text`.execute(db);
+  await sql`ALTER TABLE ${sql.table(table)} ADD COLUMN IF NOT EXISTS origin_request_id text, ADD COLUMN IF NOT EXISTS origin_traceparent text`.execute(
+    db,
+  );
 }
 
 /** Returns the columns of a row that the current call makes. */

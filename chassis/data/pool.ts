@@ -23,7 +23,7 @@ export const withCommit = "/* with commit */";
 
 /**
  * Opens a pool of connections for Kysely; it connects as it is used. Waiting for a connection ends with the current call,
- * and no method has them all: the statements of one that is slow, for a lock perhaps, hold up no other.
+ * outside of one after `connectTimeoutMs`; and no method has them all: one whose statements are slow, for a lock perhaps, holds up no other.
  */
 export function openPool(options: DatabaseOptions): PostgresPool {
   const pool = new Pool({
@@ -47,7 +47,7 @@ export function openPool(options: DatabaseOptions): PostgresPool {
     options: {},
     async connect() {
       const call = findCurrentCall();
-      const leave = await share.enter(call === undefined || call.isBackground ? "background" : call.method, call?.signal);
+      const leave = await share.enter(call?.method ?? "background", () => call?.signal ?? AbortSignal.timeout(options.connectTimeoutMs));
       try {
         return lend(await connectInTime(pool, call?.signal), leave);
       } catch (error) {

@@ -6,7 +6,6 @@ import { startChild } from "../testing/child.ts";
 import { createTestDatabase } from "../testing/database.ts";
 import { eventually } from "../testing/eventually.ts";
 import { type Database, openDatabase } from "./database.ts";
-import { addOriginColumns } from "./origin.ts";
 import { addWorkColumns, startWork, type Worker, type WorkOptions } from "./work.ts";
 
 interface Jobs {
@@ -23,7 +22,6 @@ async function openJobs(): Promise<{ database: Database<Jobs>; url: string; open
   const database = open();
   await sql`CREATE TABLE job (job_id text PRIMARY KEY, handled int NOT NULL DEFAULT 0)`.execute(database.db);
   await addWorkColumns(database.db, "job");
-  await addOriginColumns(database.db, "job");
   return { database, url: options.url, open };
 }
 

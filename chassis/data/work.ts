@@ -5,7 +5,7 @@ import type { Logger } from "pino";
 import { detach, type Origin, runInBackground } from "../rpc/current-call.ts";
 import { durationSince } from "../rpc/interceptors/request-log.ts";
 import type { AnyDatabase } from "./database.ts";
-import { type OriginColumns, type OriginValues, origin, originOf } from "./origin.ts";
+import { addOriginColumns, type OriginColumns, type OriginValues, origin, originOf } from "./origin.ts";
 import { watchWork } from "./work-metrics.ts";
 
 /** How long a worker holds a row without a sign of life. Default of `leaseMs`. */
@@ -86,13 +86,14 @@ export const dueNow = { due_at: sql<Date>`now()`, leased_until: null, failures: 
 /** The columns of a row on which nothing is left to be done. */
 export const done = { due_at: null, leased_until: null, failures: 0 };
 
-/** Adds the columns of work to a table, in a migration: a row is due at `due_at`, and done where that is NULL. It needs those of addOriginColumns() too. */
+/** Adds the columns of work to a table, in a migration: a row is due at `due_at`, and done where that is NULL. */
 export async function addWorkColumns(db: QueryExecutorProvider, table: string): Promise<void> {
   await sql`ALTER TABLE ${sql.table(table)}
     ADD COLUMN due_at timestamptz,
     ADD COLUMN attempt int NOT NULL DEFAULT 0,
     ADD COLUMN failures int NOT NULL DEFAULT 0,
     ADD COLUMN leased_until timestamptz`.execute(db);
+  await addOriginColumns(db, table);
   await sql`CREATE INDEX ${sql.raw(`${table}_due`)} ON ${sql.table(table)} (due_at) WHERE due_at IS NOT NULL`.execute(db);
 }
 

@@ -5,18 +5,15 @@ import { Criticality } from "@parley/gen/parley/options/v1/options_pb.js";
  * process starts up to 60; a limit of 25 or 50 let an overloaded suite answer 57 to 72 % of what it could, 100 let it answer 93 %, and 200 cut off nothing.
  */
 const lateMs = 100;
-/** Calls in progress above which some are refused: at least, so that a burst alone is no overload, and at most, which is as if there were no limit. */
-const limits = { least: 16, most: 10_000 };
+/** Calls in progress above which some are refused: at least, so that a burst alone is no overload, and at most: none. */
+const limits = { least: 16, most: Number.POSITIVE_INFINITY };
 /** A loop that is late cuts the limit down to what would not be, at most to half of it at once; one that is not raises it, slowly where it is used. */
 const factors = { cut: 0.5, raiseUsed: 1.1, raise: 2 };
 const usedShare = 0.5;
-/** The share of the limit above which calls are refused, by how much depends on them. */
-const shares: Readonly<Record<Criticality, number>> = {
-  [Criticality.UNSPECIFIED]: 0.8,
-  [Criticality.CRITICAL]: 2,
-  [Criticality.DEFAULT]: 0.8,
-  [Criticality.SHEDDABLE]: 0.5,
-};
+/** The share of the limit above which calls are refused that are not critical. Critical ones have a limit of their own, which is as high. */
+const shares = { [Criticality.DEFAULT]: 0.8, [Criticality.SHEDDABLE]: 0.5 } as const;
+/** A limit that is higher is none again. */
+const noLimit = 10_000;
 
 /** A limit of calls in progress. */
 export interface AdaptiveLimit {
@@ -39,25 +36,39 @@ export interface AdaptiveLimit {
 export function createAdaptiveLimit(): AdaptiveLimit {
   let limit = limits.most;
   let inProgress = 0;
+  let criticalInProgress = 0;
   let peak = 0;
   let wasLate = false;
   const leave = (): void => {
     inProgress--;
+  };
+  const leaveCritical = (): void => {
+    inProgress--;
+    criticalInProgress--;
   };
   return {
     get current() {
       return limit;
     },
     admit(criticality) {
-      if (inProgress >= limit * shares[criticality]) return undefined;
+      const isCritical = criticality === Criticality.CRITICAL;
+      const isRefused = isCritical
+        ? criticalInProgress >= limit
+        : inProgress >= limit * shares[criticality === Criticality.SHEDDABLE ? criticality : Criticality.DEFAULT];
+      if (isRefused) return undefined;
       inProgress++;
       peak = Math.max(peak, inProgress);
-      return leave;
+      if (!isCritical) return leave;
+      criticalInProgress++;
+      return leaveCritical;
     },
     adapt(meanLateMs) {
       const isLate = meanLateMs > lateMs;
       if (isLate && wasLate) limit = Math.max(Math.min(limit, peak) * Math.max(lateMs / meanLateMs, factors.cut), limits.least);
-      else if (!isLate) limit = Math.min(limit * (peak > limit * usedShare ? factors.raiseUsed : factors.raise), limits.most);
+      else if (!isLate) {
+        limit *= peak > limit * usedShare ? factors.raiseUsed : factors.raise;
+        if (limit > noLimit) limit = limits.most;
+      }
       peak = inProgress;
       wasLate = isLate;
     },

@@ -36,8 +36,8 @@ async function openReplicas(...handlers: Partial<typeof echo>[]) {
 test("retries are counted, and so are those that the budget withheld", async () => {
   const { client, metricOf } = await openReplicas({ echo: () => Promise.reject(unavailable) });
   for (let call = 0; call < 15; call++) await failureOf(client.echo({}));
-  expect(await metricOf("rpc_client_further_tries_total")).toBe(10);
-  expect(await metricOf("rpc_client_withheld_tries_total")).toBeGreaterThan(0);
+  expect(await metricOf("parley_rpc_client_retries_total")).toBe(10);
+  expect(await metricOf("parley_rpc_client_retries_withheld_total")).toBeGreaterThan(0);
 });
 
 test("a stream that may be repeated is begun again while nothing of it has come, and not after that", async () => {
@@ -97,7 +97,7 @@ test("a call that is hedged is answered by the other replica where the first tak
   const { client, metricOf } = await openReplicas({ echoHedged: slowAtFirst }, { echoHedged: slowAtFirst });
   expect((await client.echoHedged({})).text).toBe("quick");
   await cancelled.promise;
-  expect(await metricOf("rpc_client_further_tries_total")).toBe(1);
+  expect(await metricOf("parley_rpc_client_retries_total")).toBe(1);
 });
 
 test("hedges of a target that is slow are a tenth of the calls at most, beyond the first four", async () => {
@@ -142,12 +142,12 @@ test("a method that keeps failing is cut off with CIRCUIT_OPEN and a delay, othe
   expect(error.findDetails(ErrorInfoSchema)).toMatchObject([{ reason: "CIRCUIT_OPEN" }]);
   expect(error.findDetails(RetryInfoSchema)[0]?.retryDelay).toBeDefined();
   await client.echo({});
-  expect(await metricOf("rpc_client_breaker_state")).toBe(2);
+  expect(await metricOf("parley_rpc_client_breaker_state")).toBe(2);
   isBroken = false;
   await eventually(() => client.echoOnce({}));
   await eventually(async () => {
     await client.echoOnce({});
-    expect(await metricOf("rpc_client_breaker_state")).toBe(0);
+    expect(await metricOf("parley_rpc_client_breaker_state")).toBe(0);
   });
   const changes = logs.map(({ body }) => body).filter((text) => String(text).startsWith("the breaker is"));
   expect(changes).toEqual(["the breaker is open", "the breaker is half-open", "the breaker is closed"]);

@@ -1,4 +1,4 @@
-import { setTimeout as delay } from "node:timers/promises";
+import { setTimeout as delay, setImmediate as immediate } from "node:timers/promises";
 import type { DescMethod } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
@@ -7,16 +7,16 @@ import { perRegistry, type Telemetry } from "../telemetry/telemetry.ts";
 import { type Breaker, type BreakerState, createBreaker, type Outcome } from "./breaker.ts";
 import { deadlineMsOf, hedgeAfterMsOf, isIdempotent } from "./contract.ts";
 import { fail, retryAfter, wasRetried } from "./errors.ts";
-import { failures } from "./failures.ts";
+import { failures, fairMs } from "./failures.ts";
 import { createRetryBudget, type FurtherTry } from "./retry-budget.ts";
 import { pushbackKey } from "./status.ts";
 
-/** Tries of one call at most, the first among them: gRPC's own limit (gRFC A6, maxAttempts). */
+/** Tries of one call at most, the first and a hedge among them: gRPC's own limit (gRFC A6, maxAttempts). */
 const maxTries = 5;
+/** A call that has been under way for longer, in milliseconds, such as a stream that had nothing to say, is its caller's to make anew: its token may have ended. */
+const retriedForMs = 10_000;
 /** The longest wait before the second try, in milliseconds; before each further one it is twice as long. By chance, from nothing to all of it. */
 const backoffMs = { first: 50, atMost: 1_000 };
-/** A call that was given less, and less than its contract gives it, was perhaps given too little: that it came to nothing counts for nothing. */
-const fairMs = 1_000;
 
 /** Makes the calls to one target: behind a breaker for each method, and more than once where the contract permits. */
 export interface Attempts {
@@ -67,6 +67,7 @@ export function createAttempts(options: { readonly peerName: string; readonly re
     const admitted = breaker.admit();
     if (typeof admitted === "number") {
       metrics.rejected.inc(labels);
+      await immediate(); // or a caller that calls again at once would let nothing else run
       throw circuitOpen(method, admitted);
     }
     const leftMs = leftMsOf(limits);
@@ -86,6 +87,7 @@ export function createAttempts(options: { readonly peerName: string; readonly re
     hedgeAfterMs: number,
     limits: CallLimits,
     attempt: (signal: AbortSignal) => Promise<T>,
+    onHedge: () => void,
   ): Promise<T> {
     const over = new AbortController();
     const signal = AbortSignal.any([limits.signal, over.signal]);
@@ -94,7 +96,14 @@ export function createAttempts(options: { readonly peerName: string; readonly re
     try {
       const isLate = await Promise.race([first.then(() => false), delay(hedgeAfterMs, true, { signal }).catch(() => false)]);
       if (!isLate || !mayTry("hedge", forMethod(method).labels)) return await first;
-      return await Promise.any([first, start()]).catch(() => first); // where both fail, as the first did
+      onHedge();
+      // A refusal is an answer too; where neither answers, it has failed as the first did.
+      const { answer, refusal } = await Promise.any([first, start()].map(toAnswer)).catch(async () => ({
+        answer: await first,
+        refusal: undefined,
+      }));
+      if (refusal !== undefined) throw refusal;
+      return answer as T;
     } finally {
       over.abort();
     }
@@ -103,18 +112,24 @@ export function createAttempts(options: { readonly peerName: string; readonly re
   return {
     async run(method, limits, attempt) {
       const hedgeAfterMs = options.retries ? hedgeAfterMsOf(method) : undefined;
-      const once = (): ReturnType<typeof attempt> =>
-        hedgeAfterMs === undefined ? guarded(method, limits, attempt) : hedged(method, hedgeAfterMs, limits, attempt);
+      const startedMs = performance.now();
+      let tried = 0;
+      const once = (): ReturnType<typeof attempt> => {
+        tried++;
+        if (hedgeAfterMs === undefined || tried > 1) return guarded(method, limits, attempt);
+        return hedged(method, hedgeAfterMs, limits, attempt, () => void tried++);
+      };
       if (!options.retries || !isIdempotent(method)) return once();
-      for (let tried = 1; ; tried++) {
+      for (let isFirst = true; ; isFirst = false) {
         try {
           const result = await once();
-          budget.earn(tried === 1 ? "first" : "retry");
+          budget.earn(isFirst ? "first" : "retry");
           return result;
         } catch (error) {
+          if (isAnswer(error)) budget.earn(isFirst ? "first" : "retry");
           const waitMs = waitMsAfter(error, tried);
           if (waitMs === undefined || limits.signal.aborted || waitMs >= leftMsOf(limits)) throw error;
-          if (!mayTry("retry", forMethod(method).labels)) throw error;
+          if (performance.now() - startedMs > retriedForMs || !mayTry("retry", forMethod(method).labels)) throw error;
           await delay(waitMs, undefined, { signal: limits.signal }).catch(() => {
             throw error;
           });
@@ -124,9 +139,24 @@ export function createAttempts(options: { readonly peerName: string; readonly re
   };
 }
 
+/** Lets an attempt that was answered, with a refusal too, resolve, and any other reject. */
+async function toAnswer<T>(attempt: Promise<T>): Promise<{ answer?: T; refusal?: unknown }> {
+  try {
+    return { answer: await attempt };
+  } catch (error) {
+    if (isAnswer(error)) return { refusal: error };
+    throw error;
+  }
+}
+
+/** Whether an error is the target's answer, and no sign that it is not well. */
+function isAnswer(error: unknown): boolean {
+  return outcomeOf(error, true) === "success";
+}
+
 /** Returns how long to wait before the next try, in milliseconds; undefined: there is none. */
 function waitMsAfter(error: unknown, tried: number): number | undefined {
-  if (!(error instanceof ConnectError) || error.code !== Code.Unavailable || tried === maxTries || wasRetried(error)) return undefined;
+  if (!(error instanceof ConnectError) || error.code !== Code.Unavailable || tried >= maxTries || wasRetried(error)) return undefined;
   const pushback = error.metadata.get(pushbackKey);
   if (pushback === null) return Math.random() * Math.min(backoffMs.first * 2 ** (tried - 1), backoffMs.atMost);
   return /^\d+$/.test(pushback) ? Number(pushback) : undefined; // what is no such number says no (gRFC A6, Pushback)
@@ -158,25 +188,25 @@ const labelNames = ["service_name", "service_peer_name", "rpc_method"] as const;
 
 const attemptMetrics = perRegistry((registers) => ({
   furtherTries: new Counter({
-    name: "rpc_client_further_tries_total",
+    name: "parley_rpc_client_retries_total",
     help: "Tries beyond the first of a call: retries, and hedges.",
     labelNames: [...labelNames, "kind"],
     registers,
   }),
   withheld: new Counter({
-    name: "rpc_client_withheld_tries_total",
+    name: "parley_rpc_client_retries_withheld_total",
     help: "Further tries that were not made, as the target's budget was spent.",
     labelNames: [...labelNames, "kind"],
     registers,
   }),
   breakerState: new Gauge({
-    name: "rpc_client_breaker_state",
+    name: "parley_rpc_client_breaker_state",
     help: "0: closed, 1: half-open, 2: open.",
     labelNames,
     registers,
   }),
   rejected: new Counter({
-    name: "rpc_client_breaker_rejected_calls_total",
+    name: "parley_rpc_client_breaker_rejected_total",
     help: "Tries that were not made, as the breaker was open.",
     labelNames,
     registers,

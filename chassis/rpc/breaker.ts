@@ -29,14 +29,14 @@ export interface Breaker {
 
 /**
  * Creates a breaker that is closed. It opens when, of at least 20 calls whose outcome became known in the last 3 s,
- * more than 70 % failed. After a second it lets one call at a time through, to see: three that go well close it,
+ * more than 70 % failed. After a second it lets one call at a time through, or one a second, to see: three that go well close it,
  * three that fail open it again. `now` is a clock that never goes back, in milliseconds.
  */
 export function createBreaker(onChange: (state: BreakerState) => void, now: () => number = () => performance.now()): Breaker {
   let state: BreakerState = "closed";
   let counts = createCounts();
   let probeAtMs = 0;
-  let isProbing = false;
+  let probingSinceMs: number | undefined;
   let probed = { success: 0, failure: 0 };
 
   function change(to: BreakerState): void {
@@ -50,14 +50,15 @@ export function createBreaker(onChange: (state: BreakerState) => void, now: () =
     change("open");
   }
 
-  function tellOfCall(outcome: Outcome): void {
-    if (state !== "closed" || outcome === "nothing") return;
+  /** Counts a call that was let through while it was closed, unless it has opened since. */
+  function tellOfCall(countsThen: typeof counts, outcome: Outcome): void {
+    if (state !== "closed" || countsThen !== counts || outcome === "nothing") return;
     const { failed, all } = counts.add(now(), outcome === "failure");
     if (outcome === "failure" && all >= leastCalls && failed > all * failedShare) open();
   }
 
   function tellOfProbe(outcome: Outcome): void {
-    isProbing = false;
+    probingSinceMs = undefined;
     if (outcome === "nothing" || ++probed[outcome] < decidingProbes) return;
     if (outcome === "failure") return void open();
     counts = createCounts();
@@ -66,15 +67,19 @@ export function createBreaker(onChange: (state: BreakerState) => void, now: () =
 
   return {
     admit() {
-      if (state === "closed") return tellOfCall;
+      if (state === "closed") {
+        const countsThen = counts;
+        return (outcome) => tellOfCall(countsThen, outcome);
+      }
       const waitMs = probeAtMs - now();
       if (state === "open" && waitMs > 0) return waitMs;
-      if (isProbing) return openMs;
+      // One that takes longer, a stream perhaps that has nothing to say, holds up no other.
+      if (probingSinceMs !== undefined && now() - probingSinceMs < openMs) return openMs;
       if (state === "open") {
         probed = { success: 0, failure: 0 };
         change("half-open");
       }
-      isProbing = true;
+      probingSinceMs = now();
       return tellOfProbe;
     },
   };

@@ -4,6 +4,9 @@ import { reflect } from "@bufbuild/protobuf/reflect";
 /** The field of a request by which it can be repeated; the log's `request_id` is another, of the whole chain of calls. */
 const requestIdField = "request_id";
 
+/** The longest id that is noted, in characters: what comes in may be anything. */
+const maxLength = 128;
+
 /**
  * Adds what a message is about: its own fields that are ids, such as `order_id`, and those of the resource that it holds, by their
  * names in the contract. Lists say nothing, nor do fields that are to be redacted.
@@ -17,12 +20,12 @@ export function addIds(about: Map<string, string>, schema: DescMessage, message:
     const resource = reflected.get(field);
     for (const id of fieldsOf(field.message).ids) {
       const value = resource.get(id);
-      if (typeof value === "string" && value !== "") about.set(id.name, value);
+      if (typeof value === "string" && value !== "") about.set(id.name, value.slice(0, maxLength));
     }
   }
   for (const field of ids) {
     const value = reflected.get(field);
-    if (typeof value === "string" && value !== "") about.set(field.name, value);
+    if (typeof value === "string" && value !== "") about.set(field.name, value.slice(0, maxLength));
   }
 }
 
@@ -38,7 +41,9 @@ function fieldsOf(schema: DescMessage): Fields {
   if (before !== undefined) return before;
   const fields = {
     ids: schema.fields.filter((field) => field.fieldKind === "scalar" && isId(field)),
-    resources: schema.fields.filter((field) => field.fieldKind === "message").filter((field) => !isRedacted(field)),
+    resources: schema.fields
+      .filter((field) => field.fieldKind === "message")
+      .filter((field) => !isRedacted(field) && field.message.fields.some(isId)),
   };
   known.set(schema, fields);
   return fields;

@@ -9,7 +9,7 @@ const sameIdMs = 15_000;
 /** Errors whose ids are remembered. */
 const most = 1_000;
 
-const ids = new Map<string, { readonly errorId: string; readonly untilMs: number }>();
+const ids = new Map<string, { readonly errorId: string; untilMs: number }>();
 
 /**
  * Logs what went wrong, with its stack, under an id, and returns the error that shows the caller the id and nothing else.
@@ -24,9 +24,11 @@ export function internalError(error: unknown, log: Logger): ConnectError {
 function idOf(key: string): string {
   const nowMs = performance.now();
   const before = ids.get(key);
-  if (before !== undefined && before.untilMs > nowMs) return before.errorId;
-  if (ids.size >= most) ids.clear();
-  const errorId = randomUUID();
-  ids.set(key, { errorId, untilMs: nowMs + sameIdMs });
-  return errorId;
+  const entry = before !== undefined && before.untilMs > nowMs ? before : { errorId: randomUUID(), untilMs: 0 };
+  entry.untilMs = nowMs + sameIdMs; // as long as it comes again, for the log may count it all the while
+  ids.delete(key);
+  ids.set(key, entry);
+  const [oldest] = ids.keys();
+  if (ids.size > most && oldest !== undefined) ids.delete(oldest);
+  return entry.errorId;
 }

@@ -1,5 +1,5 @@
 import { connectivityState, experimental, status } from "@grpc/grpc-js";
-import { failures } from "./failures.ts";
+import { failures, fairMs } from "./failures.ts";
 
 type Config = experimental.TypedLoadBalancingConfig;
 type Helper = experimental.ChannelControlHelper;
@@ -8,7 +8,7 @@ const typeName = "parley_count_answers";
 
 /**
  * Registers a load balancing policy about another one, to which it tells the end of a call as that of its replica:
- * a refusal is an answer, and so OK; of a call that was given up, nothing. gRPC's outlier detection takes all but OK
+ * a refusal is an answer, and so OK; of a call that was given up, or had too little time, nothing. gRPC's outlier detection takes all but OK
  * for a failure (gRFC A50), and would eject a replica that is asked for what there is not. Returns the policy's name.
  */
 export function registerAnswerCounting(): string {
@@ -75,10 +75,13 @@ function countingAnswers(picker: experimental.Picker): experimental.Picker {
       const picked = picker.pick(args);
       const { onCallEnded } = picked;
       if (onCallEnded === null) return picked;
+      const pickedMs = performance.now();
       return {
         ...picked,
         onCallEnded(code, details, metadata) {
-          if (code !== status.CANCELLED) onCallEnded(failures.has(Number(code)) ? code : status.OK, details, metadata);
+          const hadTooLittleTime = code === status.DEADLINE_EXCEEDED && performance.now() - pickedMs < fairMs - 1;
+          if (code === status.CANCELLED || hadTooLittleTime) return;
+          onCallEnded(failures.has(Number(code)) ? code : status.OK, details, metadata);
         },
       };
     },

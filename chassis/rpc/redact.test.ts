@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { PlaceOrderRequestSchema } from "@parley/gen/parley/orders/v1/orders_pb.js";
+import { PlaceOrderRequestSchema, PlaceOrderResponseSchema } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { expect, test } from "vitest";
 import { addIds } from "./ids.ts";
 import { toShownJson } from "./redact.ts";
@@ -18,8 +18,17 @@ test("what a contract marks debug_redact is not shown, in messages within messag
   expect(request.paymentToken).toBe("tok_secret"); // the message itself stays whole
 });
 
-test("a message is about the ids of its fields, and not about the id by which it can be repeated", () => {
+test("a message is about its own ids and those of the resource that it holds, not those by which it can be repeated, cut where they are long", () => {
   const about = new Map<string, string>();
   addIds(about, PlaceOrderRequestSchema, request);
-  expect([...about]).toEqual([]);
+  expect([...about]).toEqual([]); // its request_id is no such id
+  addIds(
+    about,
+    PlaceOrderResponseSchema,
+    create(PlaceOrderResponseSchema, { order: { orderId: "order-1", customerId: "c".repeat(5_000) } }),
+  );
+  expect([...about]).toEqual([
+    ["order_id", "order-1"],
+    ["customer_id", "c".repeat(128)],
+  ]);
 });

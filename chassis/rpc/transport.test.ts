@@ -219,10 +219,10 @@ test("a stream that nobody reads to its end is over when its signal fires, and c
   });
   const controller = new AbortController();
   for await (const { index } of client.repeat({}, { signal: controller.signal })) if (index === 3) break;
-  expect(await registry.metrics()).toMatch(/rpc_client_active_calls\{[^}]*\} 1/);
+  expect(await registry.metrics()).toMatch(/parley_rpc_client_active_calls\{[^}]*\} 1/);
   controller.abort();
   await ended.promise;
-  expect(await registry.metrics()).toMatch(/rpc_client_active_calls\{[^}]*\} 0/);
+  expect(await registry.metrics()).toMatch(/parley_rpc_client_active_calls\{[^}]*\} 0/);
 });
 
 test("a stream without a deadline to a server that is frozen is UNAVAILABLE when the time to connect is over", async () => {

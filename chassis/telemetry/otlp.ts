@@ -29,8 +29,10 @@ export async function openOtlp(env: Variables): Promise<Otlp> {
   const endpoint = env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] || env["OTEL_EXPORTER_OTLP_ENDPOINT"];
   const isTraced = isChosen(env, "OTEL_TRACES_EXPORTER", endpoint ? "otlp" : "none");
   const isLogged = isChosen(env, "OTEL_LOGS_EXPORTER", "none");
-  const traces = isTraced ? await openTraces(env) : undefined;
-  const logs = isLogged ? await openLogs() : undefined;
+  if (!isTraced && !isLogged) return nothing;
+  const resourceOf = await openResources();
+  const traces = isTraced ? await openTraces(env, resourceOf) : undefined;
+  const logs = isLogged ? await openLogs(resourceOf) : undefined;
   return {
     tracerOf: (serviceName) => traces?.tracerOf(serviceName),
     logs: logs?.stream,
@@ -51,13 +53,12 @@ function isChosen(env: Variables, variable: string, byDefault: string): boolean 
   return chosen === "otlp";
 }
 
-async function openTraces(env: Variables) {
+async function openTraces(env: Variables, resourceOf: Resources) {
   const { BatchSpanProcessor, TracerProvider } = await import("@opentelemetry/sdk-trace");
   const { OTLPTraceExporter } = await import("@opentelemetry/exporter-trace-otlp-http");
   // The processes' components share one: what waits to be sent is bounded for all.
   const processor = new BatchSpanProcessor({ exporter: new OTLPTraceExporter() });
   const sampler = await samplerOf(env);
-  const resourceOf = await openResources();
   return {
     tracerOf: (serviceName: string): Tracer =>
       new TracerProvider({ sampler, spanProcessors: [processor], resource: resourceOf(serviceName) }).getTracer("parley"),
@@ -65,12 +66,11 @@ async function openTraces(env: Variables) {
   };
 }
 
-async function openLogs() {
+async function openLogs(resourceOf: Resources) {
   const { BatchLogRecordProcessor, LoggerProvider } = await import("@opentelemetry/sdk-logs");
   const { OTLPLogExporter } = await import("@opentelemetry/exporter-logs-otlp-http");
   const { toLogRecord } = await import("./log-record.ts");
   const processor = new BatchLogRecordProcessor({ exporter: new OTLPLogExporter() });
-  const resourceOf = await openResources();
   const providers = new Map<string, InstanceType<typeof LoggerProvider>>();
   const stream: DestinationStream = {
     write(text) {
@@ -91,6 +91,8 @@ async function openResources() {
   return (serviceName: string) =>
     common.merge(resourceFromAttributes({ "service.namespace": "parley", ...instance, "service.name": serviceName }));
 }
+
+type Resources = Awaited<ReturnType<typeof openResources>>;
 
 /** The samplers of OpenTelemetry's specification, by `OTEL_TRACES_SAMPLER`, that decide for a trace as a whole: by its beginning. */
 async function samplerOf(env: Variables) {

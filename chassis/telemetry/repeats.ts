@@ -21,8 +21,9 @@ export function countRepeats() {
     if (level < warn || typeof fields !== "object" || fields === null || eachCounts in fields) return void log.apply(this, args);
     const ofLogger = seen.get(this) ?? new Map<string, { repeated: number }>();
     seen.set(this, ofLogger);
-    const isFull = ofLogger.size >= most;
-    const key = isFull ? "" : keyOf(fields, message);
+    const own = keyOf(fields, message);
+    const isFull = ofLogger.size >= most && !ofLogger.has(own);
+    const key = isFull ? "" : own;
     const before = ofLogger.get(key);
     if (before !== undefined) {
       before.repeated++;

@@ -14,7 +14,9 @@ export const overview = dashboard("overview", "Parley: the suite")
     }),
   )
   .withPanel(number("Orders that are stuck", "short", { expr: "max(parley_orders_stuck)", legend: "orders" }))
-  .withPanel(number("Breakers that are open", "short", { expr: "count(rpc_client_breaker_state == 2) or vector(0)", legend: "breakers" }))
+  .withPanel(
+    number("Breakers that are open", "short", { expr: "count(parley_rpc_client_breaker_state == 2) or vector(0)", legend: "breakers" }),
+  )
   .withPanel(
     lines("Calls by service", "reqps", { expr: `sum by (service_name) (rate(${calls}_count${window}))`, legend: "{{service_name}}" }),
   )

@@ -2,7 +2,12 @@ import { dashboard, lines, number } from "./panels.ts";
 
 /** Postgres, as the services see it. */
 export const postgres = dashboard("postgres", "Parley: Postgres")
-  .withPanel(number("Databases that cannot be used", "short", { expr: "count(parley_database_up == 0) or vector(0)", legend: "databases" }))
+  .withPanel(
+    number("Databases that cannot be used", "short", {
+      expr: "count(min by (service_name) (parley_database_up) == 0) or vector(0)",
+      legend: "databases",
+    }),
+  )
   .withPanel(
     lines("Connections in use", "short", {
       expr: 'sum by (service_name) (db_client_connection_count{db_client_connection_state="used"})',

@@ -18,14 +18,17 @@ export const service = dashboard("service", "Parley: one service")
   .withPanel(lines("Duration by method, 50 %", "s", quantileOf(0.5, served, `${mine},${noStreams}`, "rpc_method", "{{rpc_method}}")))
   .withPanel(lines("Duration by method, 99 %", "s", quantileOf(0.99, served, `${mine},${noStreams}`, "rpc_method", "{{rpc_method}}")))
   .withPanel(
-    lines("Calls in progress", "short", { expr: `sum by (rpc_method) (rpc_server_active_calls{${mine}})`, legend: "{{rpc_method}}" }),
+    lines("Calls in progress", "short", {
+      expr: `sum by (rpc_method) (parley_rpc_server_active_calls{${mine}})`,
+      legend: "{{rpc_method}}",
+    }),
   )
   .withPanel(
     lines(
       "Limit of calls in progress, and calls refused a second",
       "short",
-      { expr: `min(rpc_server_active_calls_limit{${mine}})`, legend: "limit" },
-      { expr: `sum(rate(rpc_server_shed_calls_total{${mine}}${window})) or vector(0)`, legend: "refused" },
+      { expr: `min(parley_rpc_server_calls_limit{${mine}})`, legend: "limit" },
+      { expr: `sum(rate(parley_rpc_server_shed_calls_total{${mine}}${window})) or vector(0)`, legend: "refused" },
     ),
   )
   .withPanel(
@@ -44,21 +47,28 @@ export const service = dashboard("service", "Parley: one service")
     lines(
       "Further tries, and tries withheld",
       "reqps",
-      { expr: `sum by (kind) (rate(rpc_client_further_tries_total{${mine}}${window})) or vector(0)`, legend: "{{kind}}" },
-      { expr: `sum(rate(rpc_client_withheld_tries_total{${mine}}${window})) or vector(0)`, legend: "withheld" },
+      { expr: `sum by (kind) (rate(parley_rpc_client_retries_total{${mine}}${window})) or vector(0)`, legend: "{{kind}}" },
+      { expr: `sum(rate(parley_rpc_client_retries_withheld_total{${mine}}${window})) or vector(0)`, legend: "withheld" },
     ),
   )
   .withPanel(
     lines("Breakers: 0 closed, 1 half-open, 2 open", "short", {
-      expr: `max by (rpc_method) (rpc_client_breaker_state{${mine}}) or vector(0)`,
+      expr: `max by (rpc_method) (parley_rpc_client_breaker_state{${mine}}) or vector(0)`,
       legend: "{{rpc_method}}",
     }),
   )
-  .withPanel(lines("Event loop: how late, 99 %", "s", { expr: 'nodejs_eventloop_delay_seconds{quantile="0.99"}', legend: "{{instance}}" }))
-  .withPanel(lines("Event loop: how busy", "percentunit", { expr: "nodejs_eventloop_utilization_ratio", legend: "{{instance}}" }))
-  .withPanel(lines("Heap", "bytes", { expr: "sum by (instance) (v8js_memory_heap_used_bytes)", legend: "{{instance}}" }))
   .withPanel(
-    lines("Garbage collection, seconds a second", "percentunit", {
+    lines("Event loop: how late, 99 %, every process", "s", {
+      expr: 'nodejs_eventloop_delay_seconds{quantile="0.99"}',
+      legend: "{{instance}}",
+    }),
+  )
+  .withPanel(
+    lines("Event loop: how busy, every process", "percentunit", { expr: "nodejs_eventloop_utilization_ratio", legend: "{{instance}}" }),
+  )
+  .withPanel(lines("Heap, every process", "bytes", { expr: "sum by (instance) (v8js_memory_heap_used_bytes)", legend: "{{instance}}" }))
+  .withPanel(
+    lines("Garbage collection, seconds a second, every process", "percentunit", {
       expr: `sum by (v8js_gc_type) (rate(v8js_gc_duration_seconds_sum${window}))`,
       legend: "{{v8js_gc_type}}",
     }),

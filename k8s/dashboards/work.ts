@@ -26,7 +26,7 @@ export const work = dashboard("work", "Parley: work and events")
       legend: "{{service_name}} {{table}}",
     }),
   )
-  .withPanel(lines("Events appended", "ops", { expr: `sum by (source) (rate(parley_event_log_position${window}))`, legend: "{{source}}" }))
+  .withPanel(lines("Events appended", "ops", { expr: `max by (source) (rate(parley_event_log_position${window}))`, legend: "{{source}}" }))
   .withPanel(lines("Events not handled yet", "short", { expr: "parley:event_consumer_lag", legend: "{{service_name}} of {{source}}" }))
   .withPanel(
     lines("Events set aside", "short", {

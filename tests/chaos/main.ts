@@ -11,11 +11,11 @@ import { overload } from "./overload.ts";
 import { type Scenario, shortScenarios } from "./scenarios.ts";
 import { wrongClock } from "./wrong-clock.ts";
 
-const usage = "npm run chaos -- [--only <part of a fault's name>] [--json chaos.json]";
+const usage = "npm run chaos -- [--only <part of a fault's name>] [--json <file>]";
 const times = { brokenMs: 15_000, quietMs: 5_000, slack: 1 };
 
 try {
-  const options = { only: { type: "string", default: "" }, json: { type: "string", default: "chaos.json" } } as const;
+  const options = { only: { type: "string", default: "" }, json: { type: "string", default: "" } } as const;
   const { only, json } = parseArguments({ options }, usage).values;
   const isWanted = ({ name }: Scenario): boolean => name.includes(only);
   const outcomes: Outcome[] = [];
@@ -27,7 +27,7 @@ try {
     await run([diskFull(disk.path)], dataDir).finally(disk.unmount);
   } else if (isWanted(diskFull(""))) process.stdout.write(`${diskFull("").name}: left out, for only root can mount a disk\n`);
   if (outcomes.length === 0) throw new StartError(`no fault is called ${only}`);
-  writeFileSync(json, `${JSON.stringify(outcomes, undefined, 2)}\n`);
+  if (json !== "") writeFileSync(json, `${JSON.stringify(outcomes, undefined, 2)}\n`);
   process.stdout.write(`\n${tableOf(outcomes)}\n`);
   process.exitCode = outcomes.every(({ findings }) => findings.every(({ isKept }) => isKept)) ? 0 : 1;
 

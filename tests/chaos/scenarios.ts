@@ -136,8 +136,8 @@ async function signal({ suite }: Arena, name: "SIGKILL" | "SIGSTOP" | "SIGCONT")
 
 /** Whether each caller's breaker of what pages need of the victim is open. */
 async function isOpen(arena: Arena): Promise<boolean> {
-  const open = await arena.sum("storefront", "rpc_client_breaker_state", { service_peer_name: victim });
-  const gateway = await arena.sum("gateway", "rpc_client_breaker_state", {
+  const open = await arena.sum("storefront", "parley_rpc_client_breaker_state", { service_peer_name: victim });
+  const gateway = await arena.sum("gateway", "parley_rpc_client_breaker_state", {
     service_peer_name: victim,
     rpc_method: "parley.inventory.v1.InventoryService/GetStock",
   });
@@ -159,7 +159,7 @@ async function triesAt(arena: Arena): Promise<number> {
       .filter((name) => name !== victim)
       .map(async (name) => {
         const [calls = 0, further = 0, rejected = 0] = await Promise.all(
-          ["rpc_client_call_duration_seconds_count", "rpc_client_further_tries_total", "rpc_client_breaker_rejected_calls_total"].map(
+          ["rpc_client_call_duration_seconds_count", "parley_rpc_client_retries_total", "parley_rpc_client_breaker_rejected_total"].map(
             (metric) => arena.sum(name, metric, labels),
           ),
         );

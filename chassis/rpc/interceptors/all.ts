@@ -13,7 +13,7 @@ import { requestLog } from "./request-log.ts";
 import { clientTracing, serverTracing } from "./tracing.ts";
 import { validation } from "./validation.ts";
 
-/** What happens about every call that a service serves, the first outermost: log and metrics see what the caller sees. */
+/** What happens about every call that a service serves, the first outermost: log and metrics see what the caller sees, and of what is refused for overload metrics alone. */
 export function serverInterceptors({
   telemetry,
   shed,

@@ -4,7 +4,7 @@ import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { expect, test } from "vitest";
 import { testAuth } from "../../testing/auth.ts";
 import { echo } from "../../testing/echo.ts";
-import { standstill } from "../../testing/eventually.ts";
+import { eventually, standstill } from "../../testing/eventually.ts";
 import { failureOf } from "../../testing/failure.ts";
 import { openTestServer, openTestTransport } from "../../testing/rpc.ts";
 import { testTelemetry } from "../../testing/telemetry.ts";
@@ -52,9 +52,10 @@ test("a service with more to do than it can refuses sheddable calls at once, wit
   expect(delayMs).toBeGreaterThanOrEqual(500);
   expect((await failureOf(client.echo({}))).code).toBe(Code.ResourceExhausted);
   const critical = client.echoCritical({});
+  await eventually(() => expect(waiting()).toBe(61)); // it was let in, though the others are still there
   go.resolve();
   await Promise.all([...calls, critical]);
-  expect(await telemetry.registry.metrics()).toContain('rpc_server_shed_calls_total{service_name="test",criticality="sheddable"} 1');
+  expect(await telemetry.registry.metrics()).toContain('parley_rpc_server_shed_calls_total{service_name="test",criticality="sheddable"} 1');
 });
 
 test("what is called for a critical call is critical", async () => {
@@ -64,6 +65,7 @@ test("what is called for a critical call is critical", async () => {
   tellLate(10_000);
   tellLate(10_000);
   const inherited = client.echoHedged({}, { headers: { "x-parley-criticality": "critical" } });
+  await eventually(() => expect(waiting()).toBe(61));
   go.resolve();
   await Promise.all([...calls, inherited]);
 });

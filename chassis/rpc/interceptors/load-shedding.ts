@@ -45,13 +45,13 @@ function nameOf(criticality: Criticality): string {
 
 const shedMetrics = perRegistry((registers) => ({
   shed: new Counter({
-    name: "rpc_server_shed_calls_total",
+    name: "parley_rpc_server_shed_calls_total",
     help: "Calls refused because there was more to do than could be done.",
     labelNames: ["service_name", "criticality"],
     registers,
   }),
   current: new Gauge({
-    name: "rpc_server_active_calls_limit",
+    name: "parley_rpc_server_calls_limit",
     help: "Calls in progress above which critical ones aside some are refused; it follows the event loop's delay.",
     labelNames: ["service_name"],
     registers,

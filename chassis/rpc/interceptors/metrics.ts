@@ -9,7 +9,7 @@ const buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 
 /**
  * Measures calls that a service serves, or the gateway: how long they took, by method and status code, and how many
- * are in progress. Names and labels are OpenTelemetry's (semantic conventions for RPC), as Prometheus writes them.
+ * are in progress. The duration has OpenTelemetry's name and labels (semantic conventions for RPC), as Prometheus writes them.
  */
 export function serverMetrics(telemetry: Telemetry): Interceptor {
   return measure(serverCalls(telemetry.registry), { service_name: telemetry.serviceName });
@@ -48,6 +48,6 @@ function createMetrics(side: "server" | "client", labelNames: string[], register
       buckets,
       registers,
     }),
-    active: new Gauge({ name: `rpc_${side}_active_calls`, help: "Calls that have started and not ended.", labelNames, registers }),
+    active: new Gauge({ name: `parley_rpc_${side}_active_calls`, help: "Calls that have started and not ended.", labelNames, registers }),
   };
 }
