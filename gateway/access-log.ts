@@ -1,4 +1,5 @@
 import { type ConnectError, type ContextKey, createContextKey, type Interceptor } from "@connectrpc/connect";
+import { methodName } from "@parley/chassis/rpc/contract.ts";
 import { findCurrentCall } from "@parley/chassis/rpc/current-call.ts";
 import { statusName } from "@parley/chassis/rpc/errors.ts";
 import { durationSince, failureFields, isFault } from "@parley/chassis/rpc/interceptors/request-log.ts";
@@ -25,7 +26,7 @@ export const callEndKey: ContextKey<CallEnd> = createContextKey<CallEnd>({}, { d
 /** Tells the access log how a call ended. */
 export const reportCallEnd: Interceptor = (next) => (req) => {
   const end = req.contextValues.get(callEndKey);
-  end.method = `${req.service.typeName}/${req.method.name}`;
+  end.method = methodName(req.method);
   const call = findCurrentCall();
   return watchEnd(
     req.signal,

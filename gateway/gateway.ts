@@ -127,7 +127,7 @@ export function createGateway(serviceNames: readonly string[]): Component {
         port: config.PARLEY_GATEWAY_PORT,
         handler: (request, response) => {
           handle(request, response).catch((error: unknown) => {
-            log.error({ err: error, path: pathOf(request) }, "a request could not be answered");
+            log.error({ err: error, "url.path": pathOf(request) }, "a request could not be answered");
             cut(response);
           });
         },

@@ -16,7 +16,7 @@ try {
   try {
     const env = { ...process.env, ...databases.env };
     for (const { name, database } of chosen) {
-      const number = await database?.migrate({ env, log: log.child({ service: name }) });
+      const number = await database?.migrate({ env, log: log.child({ "service.name": name }) });
       process.stdout.write(number === undefined ? `${name} has no database\n` : `${name} is at migration ${number}\n`);
     }
   } finally {

@@ -4,9 +4,9 @@ import { Gauge } from "prom-client";
 import { findCurrentCall } from "../rpc/current-call.ts";
 import { untilAborted } from "../rpc/until-aborted.ts";
 import { onScrape, perRegistry, type Telemetry } from "../telemetry/telemetry.ts";
+import { type Bulkhead, createBulkhead } from "./bulkhead.ts";
 import type { DatabaseOptions } from "./database.ts";
 import { isDatabaseLost } from "./database-errors.ts";
-import { createFairShare, type FairShare } from "./fair-share.ts";
 import { endStatementSpan, startStatementSpan } from "./statement-span.ts";
 
 /** What a statement's end may be late, in milliseconds. */
@@ -41,13 +41,13 @@ export function openPool(options: DatabaseOptions): PostgresPool {
   });
   // A connection that is lost while idle, or between two statements, has nobody else to tell; the next statement fails.
   pool.on("error", () => {}).on("connect", (client) => void client.on("error", () => {}));
-  const share = createFairShare(Math.max(options.poolSize - 1, 1));
-  if (options.telemetry !== undefined) watchPool(pool, share, options.telemetry, options.poolSize);
+  const bulkhead = createBulkhead(Math.max(options.poolSize - 1, 1));
+  if (options.telemetry !== undefined) watchPool(pool, bulkhead, options.telemetry, options.poolSize);
   return {
     options: {},
     async connect() {
       const call = findCurrentCall();
-      const leave = await share.enter(call?.method ?? "background", () => call?.signal ?? AbortSignal.timeout(options.connectTimeoutMs));
+      const leave = await bulkhead.enter(call?.method ?? "background", () => call?.signal ?? AbortSignal.timeout(options.connectTimeoutMs));
       try {
         return lend(await connectInTime(pool, call?.signal), leave);
       } catch (error) {
@@ -144,14 +144,14 @@ function lend(client: PoolClient, onRelease: () => void): PostgresPoolClient {
 }
 
 /** Shows how many connections are in use, and how many calls wait for one (OpenTelemetry's semantic conventions for database pools). */
-function watchPool(pool: Pool, share: FairShare, { serviceName, registry }: Telemetry, most: number): void {
+function watchPool(pool: Pool, bulkhead: Bulkhead, { serviceName, registry }: Telemetry, most: number): void {
   const { connections, waiting, max } = poolMetrics(registry);
   const labels = { service_name: serviceName };
   max.set(labels, most);
   onScrape(registry, () => {
     connections.set({ ...labels, db_client_connection_state: "idle" }, pool.idleCount);
     connections.set({ ...labels, db_client_connection_state: "used" }, pool.totalCount - pool.idleCount);
-    waiting.set(labels, pool.waitingCount + share.waiting);
+    waiting.set(labels, pool.waitingCount + bulkhead.waiting);
   });
 }
 

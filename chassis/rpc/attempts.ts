@@ -5,7 +5,7 @@ import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { Counter, Gauge } from "prom-client";
 import { perRegistry, type Telemetry } from "../telemetry/telemetry.ts";
 import { type Breaker, type BreakerState, createBreaker, type Outcome } from "./breaker.ts";
-import { deadlineMsOf, hedgeAfterMsOf, isIdempotent } from "./contract.ts";
+import { deadlineMsOf, hedgeAfterMsOf, isIdempotent, methodName } from "./contract.ts";
 import { fail, retryAfter, wasRetried } from "./errors.ts";
 import { failures, fairMs } from "./failures.ts";
 import { createRetryBudget, type FurtherTry } from "./retry-budget.ts";
@@ -44,11 +44,11 @@ export function createAttempts(options: { readonly peerName: string; readonly re
   function forMethod(method: DescMethod) {
     const before = known.get(method);
     if (before !== undefined) return before;
-    const labels = { service_name: telemetry.serviceName, service_peer_name: peerName, rpc_method: nameOf(method) };
+    const labels = { service_name: telemetry.serviceName, service_peer_name: peerName, rpc_method: methodName(method) };
     metrics.breakerState.set(labels, states.closed);
     const breaker = createBreaker((state) => {
       metrics.breakerState.set(labels, states[state]);
-      telemetry.log.warn({ "service.peer.name": peerName, "rpc.method": nameOf(method) }, `the breaker is ${state}`);
+      telemetry.log.warn({ "service.peer.name": peerName, "rpc.method": methodName(method) }, `the breaker is ${state}`);
     });
     const entry = { labels, breaker };
     known.set(method, entry);
@@ -169,7 +169,7 @@ function outcomeOf(error: unknown, wasFair: boolean): Outcome {
 }
 
 function circuitOpen(method: DescMethod, waitMs: number): ConnectError {
-  const text = `${nameOf(method)} has failed too often of late, and is not called for a moment; try again`;
+  const text = `${methodName(method)} has failed too often of late, and is not called for a moment; try again`;
   const error = fail(ErrorReason.CIRCUIT_OPEN, text, {}, retryAfter(waitMs));
   error.isWireError = true; // it is the neighbour's failure, not the handler's word
   return error;
@@ -177,10 +177,6 @@ function circuitOpen(method: DescMethod, waitMs: number): ConnectError {
 
 function leftMsOf({ deadlineMs }: CallLimits): number {
   return deadlineMs === undefined ? Number.POSITIVE_INFINITY : deadlineMs - performance.now();
-}
-
-function nameOf(method: DescMethod): string {
-  return `${method.parent.typeName}/${method.name}`;
 }
 
 const states: Readonly<Record<BreakerState, number>> = { closed: 0, "half-open": 1, open: 2 };

@@ -1,9 +1,15 @@
-import { create, createFileRegistry, type DescService } from "@bufbuild/protobuf";
-import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
+import { create, createFileRegistry, type DescService, setExtension } from "@bufbuild/protobuf";
+import {
+  durationFromMs,
+  FileDescriptorProtoSchema,
+  file_google_protobuf_empty,
+  MethodOptions_IdempotencyLevel,
+  MethodOptionsSchema,
+} from "@bufbuild/protobuf/wkt";
 import { createServiceImplSpec } from "@connectrpc/connect";
 import { Health } from "@parley/gen/grpc/health/v1/health_pb.js";
 import { GreeterService } from "@parley/gen/parley/greeter/v1/greeter_pb.js";
-import { Access, Criticality } from "@parley/gen/parley/options/v1/options_pb.js";
+import { Access, access, Criticality, hedge_after as hedgeAfter } from "@parley/gen/parley/options/v1/options_pb.js";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { expect, test } from "vitest";
 import { openTestServer } from "../testing/rpc.ts";
@@ -62,4 +68,25 @@ test("a method's criticality is the contract's, else default; health and reflect
     Criticality.DEFAULT,
     Criticality.CRITICAL,
   ]);
+});
+
+test.each([
+  ["with side effects", MethodOptions_IdempotencyLevel.IDEMPOTENT, false],
+  ["that is a stream", MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS, true],
+])("a method %s cannot be hedged: who serves it does not start", async (_, idempotencyLevel, serverStreaming) => {
+  const options = create(MethodOptionsSchema, { idempotencyLevel });
+  setExtension(options, access, [Access.PUBLIC]);
+  setExtension(options, hedgeAfter, durationFromMs(50));
+  const empty = ".google.protobuf.Empty";
+  const file = create(FileDescriptorProtoSchema, {
+    name: "parley/hedged/v1/hedged.proto",
+    package: "parley.hedged.v1",
+    syntax: "proto3",
+    dependency: ["google/protobuf/empty.proto"],
+    service: [{ name: "HedgedService", method: [{ name: "Go", inputType: empty, outputType: empty, serverStreaming, options }] }],
+  });
+  const contract = createFileRegistry(file, () => file_google_protobuf_empty).getService("parley.hedged.v1.HedgedService")!;
+  await expect(openTestServer([createServiceImplSpec(contract, {})])).rejects.toThrow(
+    "parley.hedged.v1.HedgedService.Go cannot have (parley.options.v1.hedge_after)",
+  );
 });

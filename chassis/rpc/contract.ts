@@ -50,6 +50,9 @@ export const hedgeAfterMsOf: (method: DescMethod) => number | undefined = once((
   hasOption(method, hedgeAfter) ? durationMs(getOption(method, hedgeAfter)) : undefined,
 );
 
+/** Returns the method's name as logs, metrics and traces have it (OpenTelemetry's `rpc.method`): `parley.orders.v1.OrdersService/PlaceOrder`. */
+export const methodName: (method: DescMethod) => string = once((method) => `${method.parent.typeName}/${method.name}`);
+
 /** Whether a call of the method may be sent twice. */
 export function isIdempotent(method: DescMethod): boolean {
   return method.idempotency !== IdempotencyLevel.IDEMPOTENCY_UNKNOWN;

@@ -1,5 +1,6 @@
 import type { DescField, DescMessage, Message } from "@bufbuild/protobuf";
 import { reflect } from "@bufbuild/protobuf/reflect";
+import { isRedacted } from "./redact.ts";
 
 /** The field of a request by which it can be repeated; the log's `request_id` is another, of the whole chain of calls. */
 const requestIdField = "request_id";
@@ -51,9 +52,4 @@ function fieldsOf(schema: DescMessage): Fields {
 
 function isId(field: DescField): boolean {
   return field.name.endsWith("_id") && field.name !== requestIdField && !isRedacted(field);
-}
-
-/** Whether the contract says that a field is not to be shown (google/protobuf/descriptor.proto, debug_redact). */
-export function isRedacted(field: DescField): boolean {
-  return field.proto.options?.debugRedact === true;
 }

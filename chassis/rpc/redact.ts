@@ -1,6 +1,5 @@
-import { clone, type DescMessage, type Message, toJsonString } from "@bufbuild/protobuf";
+import { clone, type DescField, type DescMessage, type Message, toJsonString } from "@bufbuild/protobuf";
 import { type ReflectMessage, reflect } from "@bufbuild/protobuf/reflect";
-import { isRedacted } from "./ids.ts";
 
 /** The longest request that is shown, in characters. */
 const maxLength = 2_000;
@@ -31,4 +30,9 @@ function redact(message: ReflectMessage): void {
 
 function isReflected(value: unknown): value is ReflectMessage {
   return typeof value === "object" && value !== null && "desc" in value;
+}
+
+/** Whether the contract says that a field is not to be shown (google/protobuf/descriptor.proto, debug_redact). */
+export function isRedacted(field: DescField): boolean {
+  return field.proto.options?.debugRedact === true;
 }

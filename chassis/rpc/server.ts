@@ -16,7 +16,7 @@ import * as grpc from "@grpc/grpc-js";
 import type { TlsFiles } from "../tls-files.ts";
 import { parser, serializer } from "./codec.ts";
 import { deadlineKey, peerKey } from "./context-keys.ts";
-import { assertAccessStated, deadlineMsOf } from "./contract.ts";
+import { assertAccessStated, assertHedging, deadlineMsOf } from "./contract.ts";
 import { serverCredentials } from "./credentials.ts";
 import { errorOfAbort } from "./errors.ts";
 import { headersToMetadata, metadataToHeaders } from "./metadata.ts";
@@ -69,7 +69,9 @@ export interface RpcServer {
  * Throws where a contract of ours leaves a method's access open, and where the port cannot be had.
  */
 export async function openServer(options: ServerOptions): Promise<RpcServer> {
-  assertAccessStated(options.implementations.map(({ service }) => service));
+  const contracts = options.implementations.map(({ service }) => service);
+  assertAccessStated(contracts);
+  assertHedging(contracts);
   const shutdown = createShutdown("the server");
   const server = new grpc.Server({
     "grpc.max_receive_message_length": options.maxMessageBytes,

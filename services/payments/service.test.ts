@@ -290,7 +290,7 @@ test("a refund that was not answered is brought to its end though another was, a
 });
 
 test("a refund that is opened while another is brought to its end is not forgotten", async () => {
-  const { database, operations, captured, refund, store } = await openPayments({ processorTimeoutMs: 50 });
+  const { database, operations, captured, refund } = await openPayments({ processorTimeoutMs: 50 });
   const worker = startReconciliation({ database, operations, log: createTestLog().log });
   onTestFinished(() => worker.stop());
   const payments = await Promise.all(Array.from({ length: 20 }, () => captured()));
@@ -299,15 +299,10 @@ test("a refund that is opened while another is brought to its end is not forgott
   await sql`UPDATE payment SET due_at = now()`.execute(database.db);
   worker.wake();
   await Promise.all(payments.map(({ paymentId }) => failureOf(refund(paymentId, 200n))));
-  for (const { paymentId } of payments) {
-    const isOpen = (await store.listRefunds(paymentId)).some(({ isDone }) => !isDone);
-    const { due_at: due } = await database.db
-      .selectFrom("payment")
-      .selectAll()
-      .where("payment_id", "=", paymentId)
-      .executeTakeFirstOrThrow();
-    if (isOpen) expect(due).not.toBeNull();
-  }
+  // In one statement: the worker goes on meanwhile.
+  const { rows: forgotten } = await sql`SELECT payment_id FROM payment
+    WHERE due_at IS NULL AND EXISTS (SELECT FROM refund WHERE refund.payment_id = payment.payment_id AND NOT is_done)`.execute(database.db);
+  expect(forgotten).toEqual([]);
   await eventually(async () => {
     await sql`UPDATE payment SET due_at = now() WHERE due_at IS NOT NULL`.execute(database.db);
     const { rows } = await sql<{ open: number }>`SELECT count(*)::int AS open FROM refund WHERE NOT is_done`.execute(database.db);

@@ -5,7 +5,7 @@ import { Criticality } from "@parley/gen/parley/options/v1/options_pb.js";
 import type { Telemetry } from "../../telemetry/telemetry.ts";
 import { parseTraceparent, startSpan } from "../../telemetry/trace.ts";
 import { deadlineKey } from "../context-keys.ts";
-import { criticalityOf } from "../contract.ts";
+import { criticalityOf, methodName } from "../contract.ts";
 import { type CurrentCall, runInCall } from "../current-call.ts";
 import { wrapResponse } from "../response.ts";
 
@@ -32,7 +32,7 @@ export function currentCall({ isEdge, telemetry: { tracer } }: { readonly isEdge
       // Metadata is printable ASCII (gRPC over HTTP/2, Custom-Metadata); HTTP lets more through.
       if (value !== null && /^[ -~]*$/.test(value)) passedOn.set(name, value);
     }
-    const method = `${req.service.typeName}/${req.method.name}`;
+    const method = methodName(req.method);
     const attributes = { "rpc.system.name": "grpc", "rpc.method": method };
     const call: CurrentCall = {
       method,

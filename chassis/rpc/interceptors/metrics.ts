@@ -1,6 +1,7 @@
 import type { Interceptor } from "@connectrpc/connect";
 import { Gauge, Histogram, type Registry } from "prom-client";
 import { perRegistry, type Telemetry } from "../../telemetry/telemetry.ts";
+import { methodName } from "../contract.ts";
 import { statusName } from "../errors.ts";
 import { watchEnd } from "../response.ts";
 
@@ -22,7 +23,7 @@ export function clientMetrics(telemetry: Telemetry, peerName: string): Intercept
 
 function measure({ duration, active }: ReturnType<typeof serverCalls>, common: Readonly<Record<string, string>>): Interceptor {
   return (next) => (req) => {
-    const labels = { ...common, rpc_method: `${req.service.typeName}/${req.method.name}` };
+    const labels = { ...common, rpc_method: methodName(req.method) };
     const startedMs = performance.now();
     active.inc(labels);
     return watchEnd(

@@ -1,19 +1,18 @@
-import { Code, type ConnectError, type Interceptor } from "@connectrpc/connect";
+import type { ConnectError, Interceptor } from "@connectrpc/connect";
 import { ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import type { Logger } from "pino";
 import { eachCounts } from "../../telemetry/repeats.ts";
 import { peerKey } from "../context-keys.ts";
-import { isOurs } from "../contract.ts";
+import { isOurs, methodName } from "../contract.ts";
 import { findCurrentCall, runInCall } from "../current-call.ts";
 import { statusName } from "../errors.ts";
+import { mistakes } from "../failures.ts";
 import { toShownJson } from "../redact.ts";
 import { watchEnd } from "../response.ts";
 
-const faults: ReadonlySet<Code> = new Set([Code.Unknown, Code.Internal, Code.DataLoss]);
-
 /** Whether an error means that the service is at fault. */
 export function isFault(error: ConnectError | undefined): boolean {
-  return error !== undefined && faults.has(error.code);
+  return error !== undefined && mistakes.has(error.code);
 }
 
 /** Returns what a line of a call that failed says of it. */
@@ -46,7 +45,7 @@ export function requestLog(log: Logger): Interceptor {
       (error) => {
         const write = log[levelOf(error, isOurs(req.service))].bind(log);
         const fields = {
-          "rpc.method": `${req.service.typeName}/${req.method.name}`,
+          "rpc.method": methodName(req.method),
           "rpc.response.status_code": statusName(error),
           duration_ms: durationSince(startedMs),
           "client.address": req.contextValues.get(peerKey),

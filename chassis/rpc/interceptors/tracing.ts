@@ -1,20 +1,12 @@
-import { Code, type ConnectError, type Interceptor } from "@connectrpc/connect";
+import type { ConnectError, Interceptor } from "@connectrpc/connect";
 import { SpanKind } from "@opentelemetry/api";
 import type { Telemetry } from "../../telemetry/telemetry.ts";
 import { endSpan, startSpan, toTraceparent } from "../../telemetry/trace.ts";
+import { methodName } from "../contract.ts";
 import { findCurrentCall } from "../current-call.ts";
 import { statusName } from "../errors.ts";
+import { serverFailures } from "../failures.ts";
 import { watchEnd } from "../response.ts";
-
-/** Codes with which a server has failed; others are its answer (OpenTelemetry's semantic conventions for gRPC). */
-const serverFailures: ReadonlySet<Code> = new Set([
-  Code.Unknown,
-  Code.DeadlineExceeded,
-  Code.Unimplemented,
-  Code.Internal,
-  Code.Unavailable,
-  Code.DataLoss,
-]);
 
 /** Ends the current call's span when the call has ended, with its status. */
 export function serverTracing({ tracer }: Telemetry): Interceptor {
@@ -36,7 +28,7 @@ export function serverTracing({ tracer }: Telemetry): Interceptor {
 export function clientTracing({ tracer }: Telemetry, peerName: string): Interceptor {
   if (tracer === undefined) return (next) => next;
   return (next) => (req) => {
-    const method = `${req.service.typeName}/${req.method.name}`;
+    const method = methodName(req.method);
     const attributes = { "rpc.system.name": "grpc", "rpc.method": method, "service.peer.name": peerName };
     const span = startSpan(tracer, method, { kind: SpanKind.CLIENT, parent: findCurrentCall()?.span.spanContext(), attributes });
     req.header.set("traceparent", toTraceparent(span.spanContext()));

@@ -121,7 +121,7 @@ export enum ErrorReason {
   BODY_TOO_LARGE = 13,
 
   /**
-   * A service that the called one needs is unavailable, and was tried again already. Try again after the
+   * A service that the called one needs is unavailable, and was tried again where that is allowed. Try again after the
    * delay of `google.rpc.RetryInfo`, or in a second.
    *
    * @generated from enum value: ERROR_REASON_NEIGHBOUR_UNAVAILABLE = 14;

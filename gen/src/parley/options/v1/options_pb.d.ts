@@ -163,9 +163,9 @@ export declare const deadline: GenExtension<MethodOptions, Duration>;
 export declare const criticality: GenExtension<MethodOptions, Criticality>;
 
 /**
- * After how long without an answer clients of the suite send the call to another replica too,
- * and take the answer that comes first. For methods without side effects alone; a service that
- * serves or calls another with it does not start.
+ * After how long without an answer clients of the suite send the call once more, as a rule to
+ * another replica, and take the answer that comes first. For unary methods without side effects
+ * alone: a service that serves or calls any other with this option does not start.
  *
  * @generated from extension: google.protobuf.Duration hedge_after = 50005;
  */

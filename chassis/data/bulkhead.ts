@@ -1,15 +1,15 @@
 import { untilAborted } from "../rpc/until-aborted.ts";
 
-/** Shares out what there is little of, among those who go by different keys. */
-export interface FairShare {
+/** Keeps those who go by one key from taking all of what there is little of (bulkhead: Nygard, Release It!, 2007). */
+export interface Bulkhead {
   /** How many wait. */
   readonly waiting: number;
   /** Resolves, in the order of those who ask, when fewer than so many of its key are in; whoever is in must leave once. Rejects when the signal fires, which is asked for only where it waits. */
   enter(key: string, signal: () => AbortSignal): Promise<() => void>;
 }
 
-/** Creates a share of which those of one key have at most so much at once. */
-export function createFairShare(most: number): FairShare {
+/** Creates a bulkhead that lets in at most so many of one key at once. */
+export function createBulkhead(most: number): Bulkhead {
   const inside = new Map<string, number>();
   const queues = new Map<string, Set<() => void>>();
   let waiting = 0;
