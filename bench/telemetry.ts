@@ -1,5 +1,5 @@
 // Prints what telemetry costs a call from a client by way of the gateway to a service: processor time with metrics, a line of
-// the log on each hop and tracing of which 1 % is sampled, beside that with nothing of it, in turns.
+// the log on each hop and tracing of which 1 % is sampled, beside that with none of these, in turns. Ids are made either way.
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, openSync, readFileSync, rmSync } from "node:fs";
@@ -26,6 +26,8 @@ const suites = {
   on: await start("on", everything),
   off: await start("off", { PARLEY_LOG_LEVEL: "silent" }),
   "metrics alone": await start("on", { PARLEY_LOG_LEVEL: "silent" }),
+  "lines of the log alone": await start("off", { PARLEY_LOG_LEVEL: "info" }),
+  "traces alone": await start("off", { ...everything, PARLEY_LOG_LEVEL: "silent" }),
 };
 
 const costs = Object.fromEntries(Object.keys(suites).map((name) => [name, [] as number[]]));
@@ -41,7 +43,7 @@ try {
   collector.close();
 }
 for (const [name, some] of Object.entries(costs)) console.log(`${name}: ${shown(some)} µs of CPU a call, gateway and service together`);
-for (const name of ["on", "metrics alone"]) {
+for (const name of Object.keys(costs).filter((one) => one !== "off")) {
   const ratios = (costs[name] ?? []).map((cost, round) => (cost / (costs["off"]?.[round] ?? Number.NaN) - 1) * 100);
   console.log(`${name}: ${shown(ratios, 1)} % more than off`);
 }
