@@ -2,9 +2,9 @@ import { type ConnectError, type ContextKey, createContextKey, type Interceptor 
 import { methodName } from "@parley/chassis/rpc/contract.ts";
 import { findCurrentCall } from "@parley/chassis/rpc/current-call.ts";
 import { statusName } from "@parley/chassis/rpc/errors.ts";
-import { durationSince, failureFields, isFault } from "@parley/chassis/rpc/interceptors/request-log.ts";
+import { isFault } from "@parley/chassis/rpc/failures.ts";
 import { watchEnd } from "@parley/chassis/rpc/response.ts";
-import { fieldsOf } from "@parley/chassis/telemetry/log.ts";
+import { durationSince, failureFields, fieldsOf } from "@parley/chassis/telemetry/log-fields.ts";
 import { eachCounts } from "@parley/chassis/telemetry/repeats.ts";
 import type { Logger } from "pino";
 import { type NodeRequest, type NodeResponse, pathOf } from "./node-request.ts";

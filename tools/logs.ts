@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { commonConfig, readConfig } from "@parley/chassis/config.ts";
 import { exitOnStartError, StartError } from "@parley/chassis/start-error.ts";
-import { textOf } from "@parley/chassis/telemetry/log.ts";
+import { textOf } from "@parley/chassis/telemetry/log-text.ts";
 import { parseArguments } from "./arguments.ts";
 import { logDirectory } from "./log-directory.ts";
 

@@ -3,7 +3,7 @@ import { SpanKind } from "@opentelemetry/api";
 import { type Generated, type QueryExecutorProvider, type RawBuilder, sql } from "kysely";
 import type { Logger } from "pino";
 import { detach, type Origin, runInBackground } from "../rpc/current-call.ts";
-import { durationSince } from "../rpc/interceptors/request-log.ts";
+import { durationSince } from "../telemetry/log-fields.ts";
 import type { AnyDatabase } from "./database.ts";
 import { addOriginColumns, type OriginColumns, type OriginValues, origin, originOf } from "./origin.ts";
 import { watchWork } from "./work-metrics.ts";

@@ -1,4 +1,4 @@
-import { Code } from "@connectrpc/connect";
+import { Code, type ConnectError } from "@connectrpc/connect";
 
 /** What says that a service, or its replica, is not well. All else, refusals above all, is an answer. */
 export const failures: ReadonlySet<Code> = new Set([Code.Unavailable, Code.DeadlineExceeded, Code.ResourceExhausted, Code.Internal]);
@@ -13,8 +13,12 @@ export const serverFailures: ReadonlySet<Code> = new Set([
   Code.DataLoss,
 ]);
 
-/** Codes that mean a mistake of the service's own, which its log tells as an error. */
-export const mistakes: ReadonlySet<Code> = new Set([Code.Unknown, Code.Internal, Code.DataLoss]);
+const faults: ReadonlySet<Code> = new Set([Code.Unknown, Code.Internal, Code.DataLoss]);
+
+/** Whether a call ended with a mistake of the service's own, which its log tells as an error. */
+export function isFault(error: ConnectError | undefined): boolean {
+  return error !== undefined && faults.has(error.code);
+}
 
 /** A call that was given less, in milliseconds, was perhaps given too little: that it came to nothing in time says nothing of whom it was for. */
 export const fairMs = 1_000;

@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { PlaceOrderRequestSchema, PlaceOrderResponseSchema } from "@parley/gen/parley/orders/v1/orders_pb.js";
 import { expect, test } from "vitest";
-import { addIds } from "./ids.ts";
+import { addIds } from "./interceptors/about.ts";
 import { toShownJson } from "./redact.ts";
 
 const request = create(PlaceOrderRequestSchema, {

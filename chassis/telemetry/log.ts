@@ -1,7 +1,9 @@
 import { join } from "node:path";
 import { isMessage } from "@bufbuild/protobuf";
 import { type DestinationStream, type Logger, pino } from "pino";
-import { type CurrentCall, findCurrentCall } from "../rpc/current-call.ts";
+import { findCurrentCall } from "../rpc/current-call.ts";
+import { fieldsOf } from "./log-fields.ts";
+import { textOf } from "./log-text.ts";
 import { countRepeats } from "./repeats.ts";
 
 /** The files in which lines are kept of each process: so many, so large. */
@@ -70,31 +72,37 @@ export function createLoggerTo(level: string, destination: DestinationStream): P
   };
 }
 
-/** Returns what each line of the log says of the call that it belongs to: ids, by which the lines of all services can be brought together. */
-export function fieldsOf(call: CurrentCall): Record<string, unknown> {
-  const { traceId, spanId } = call.span.spanContext();
-  return { trace_id: traceId, span_id: spanId, request_id: call.requestId, ...Object.fromEntries(call.about) };
-}
-
-/** Shows an error by its stack, which holds its causes', without its fields, and of a message nothing but its type: both may hold anybody's secrets. */
+/** Changes the fields of a line, which are nobody else's: shows an error by its stack, which holds its causes', without its fields, and of a message nothing but its type: both may hold anybody's secrets. */
 function shown(fields: Record<string, unknown>): Record<string, unknown> {
-  const result: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(fields)) {
-    if (name === "err" && value instanceof Error) {
-      const { type, message, stack } = pino.stdSerializers.err(value);
-      Object.assign(result, { "exception.type": type, "exception.message": message, "exception.stacktrace": stack });
-    } else result[name] = isMessage(value) ? `a ${value.$typeName}` : value;
-  }
-  return result;
+  for (const [name, value] of Object.entries(fields)) if (isMessage(value)) fields[name] = `a ${value.$typeName}`;
+  const error = fields["err"];
+  if (!(error instanceof Error)) return fields;
+  const { type, message, stack } = pino.stdSerializers.err(error);
+  return { ...fields, err: undefined, "exception.type": type, "exception.message": message, "exception.stacktrace": stack };
 }
 
-/** A log that cannot be written, to a pipe that was closed or a disk that is full, is no reason to stop serving, nor not to end. */
+/**
+ * Standard output. What is logged in one turn of the event loop is written at its end, in one piece. A log that cannot be written, to a
+ * pipe that was closed or a disk that is full, is no reason to stop serving, nor not to end.
+ */
 function standardOutput(): DestinationStream {
   const destination = pino.destination({ dest: 1, maxLength: maxWaiting });
   // At the end of the process, sonic-boom 4 tries for ever to write what could not be written.
-  return destination.on("error", () => {
+  destination.on("error", () => {
     destination.flushSync = () => {};
   });
+  let lines = "";
+  const writeLines = (): void => {
+    destination.write(lines);
+    lines = "";
+  };
+  process.on("exit", () => lines !== "" && writeLines());
+  return {
+    write(line) {
+      if (lines === "") setImmediate(writeLines);
+      lines += line;
+    },
+  };
 }
 
 async function keptFiles(directory: string, name: string): Promise<DestinationStream> {
@@ -122,26 +130,4 @@ async function prettyStream(): Promise<DestinationStream> {
     singleLine: true,
     messageFormat: (line) => textOf(line),
   });
-}
-
-/** Fields that a line for people leaves out, or has in its text. */
-const leftOut = new Set([
-  ...["timestamp", "severity_text", "body", "service.name", "trace_id", "span_id", "rpc.method", "rpc.response.status_code", "duration_ms"],
-  ...["client.address", "user_agent.original", "http.request.method", "http.response.status_code", "network.protocol.version", "url.path"],
-]);
-
-/** Returns what a line says, for people: what happened where, and the fields that matter. */
-export function textOf(line: Readonly<Record<string, unknown>>): string {
-  const { body, duration_ms: durationMs, "service.name": service, "rpc.method": method, "rpc.response.status_code": code } = line;
-  const { "http.request.method": verb, "url.path": path, "http.response.status_code": status } = line;
-  const what = verb === undefined ? [method, code] : [verb, path, status, code];
-  const text =
-    durationMs === undefined
-      ? String(body)
-      : `${[...what, ...(method === undefined && verb === undefined ? [body] : [])].filter((word) => word !== undefined).join(" ")} in ${durationMs} ms`;
-  const more = Object.entries(line).filter(([name]) => !leftOut.has(name));
-  return [
-    service === undefined ? text : `${service}: ${text}`,
-    ...(more.length > 0 ? [JSON.stringify(Object.fromEntries(more))] : []),
-  ].join(" ");
 }

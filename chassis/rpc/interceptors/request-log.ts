@@ -1,34 +1,14 @@
 import type { ConnectError, Interceptor } from "@connectrpc/connect";
-import { ErrorInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import type { Logger } from "pino";
+import { durationSince, failureFields } from "../../telemetry/log-fields.ts";
 import { eachCounts } from "../../telemetry/repeats.ts";
 import { peerKey } from "../context-keys.ts";
 import { isOurs, methodName } from "../contract.ts";
 import { findCurrentCall, runInCall } from "../current-call.ts";
 import { statusName } from "../errors.ts";
-import { mistakes } from "../failures.ts";
+import { isFault } from "../failures.ts";
 import { toShownJson } from "../redact.ts";
 import { watchEnd } from "../response.ts";
-
-/** Whether an error means that the service is at fault. */
-export function isFault(error: ConnectError | undefined): boolean {
-  return error !== undefined && mistakes.has(error.code);
-}
-
-/** Returns what a line of a call that failed says of it. */
-export function failureFields(error: ConnectError): Record<string, unknown> {
-  const [info] = error.findDetails(ErrorInfoSchema);
-  return {
-    "error.type": info?.reason ?? statusName(error),
-    "error.message": error.rawMessage,
-    ...(info?.metadata["errorId"] && { error_id: info.metadata["errorId"] }),
-  };
-}
-
-/** Returns the time since, on the clock of performance.now(), in milliseconds with microseconds. */
-export function durationSince(startedMs: number): number {
-  return Math.round((performance.now() - startedMs) * 1_000) / 1_000;
-}
 
 /**
  * Logs one line for each call when it ended: method, code, duration, peer, ids. Probes and reflection are logged at debug. At that level the
