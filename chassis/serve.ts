@@ -60,11 +60,13 @@ export async function startProcess(
   const otlp = await openOtlp(environment);
   const { PARLEY_LOG_LEVEL: level, PARLEY_LOG_DIR: directory } = common;
   const name = names.length === 1 ? `${names[0]}-${grpcPorts[0]}` : "suite";
-  const { log, setLevel } = await createLogger({
+  const { log: logOfAll, setLevel } = await createLogger({
     level,
     file: directory === undefined ? undefined : { directory, name },
     further: otlp.logs,
   });
+  const log = names.length === 1 ? logOfAll.child({ "service.name": names[0] }) : logOfAll;
+  otlp.tellTroubles(log);
   setLogger({ error: (...text) => log.warn({ grpc: text.join(" ") }, "grpc-js") });
   const registry = new Registry();
   const processMetrics = collectProcessMetrics(registry);
@@ -100,7 +102,7 @@ export async function startProcess(
       common,
       telemetry: {
         serviceName: component.name,
-        log: log.child({ "service.name": component.name }),
+        log: logOfAll.child({ "service.name": component.name }),
         registry,
         tracer: otlp.tracerOf(component.name),
       },

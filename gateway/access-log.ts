@@ -2,7 +2,7 @@ import { type ConnectError, type ContextKey, createContextKey, type Interceptor 
 import { methodName } from "@parley/chassis/rpc/contract.ts";
 import { findCurrentCall } from "@parley/chassis/rpc/current-call.ts";
 import { statusName } from "@parley/chassis/rpc/errors.ts";
-import { isFault } from "@parley/chassis/rpc/failures.ts";
+import { severityOf } from "@parley/chassis/rpc/failures.ts";
 import { watchEnd } from "@parley/chassis/rpc/response.ts";
 import { durationSince, failureFields, fieldsOf } from "@parley/chassis/telemetry/log-fields.ts";
 import { eachCounts } from "@parley/chassis/telemetry/repeats.ts";
@@ -64,7 +64,7 @@ export function logRequest(request: NodeRequest, response: NodeResponse, client:
       (end.error !== undefined ? statusName(end.error) : undefined) ??
       (end.method !== undefined && !isAnswered ? "CANCELLED" : undefined);
     const isOfCall = end.method !== undefined && end.isOfRequest !== true;
-    log[isOfCall && isFault(end.error) ? "error" : "info"](
+    log[isOfCall ? severityOf(end.error) : "info"](
       {
         "http.request.method": method,
         "url.path": pathOf(request).slice(0, 500),

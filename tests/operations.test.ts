@@ -34,16 +34,17 @@ describe("an operator of a running suite", () => {
     const cart = await customer.fill();
     Object.assign(customer.options.headers, { "x-request-id": "story-1" });
     const { orderId } = await customer.place(cart);
-    const story = await eventually(async () => {
+    const [traces, ...story] = await eventually(async () => {
       const lines = await logs("--order", orderId);
       for (const service of ["gateway", "orders", "carts", "catalog", "inventory", "payments", "notifications"])
         expect(lines.filter((line) => line.includes(` ${service}: `)).length).toBeGreaterThan(0);
       return lines;
     });
     expect(story).toEqual(story.toSorted((a, b) => (a.split(" ")[0] ?? "").localeCompare(b.split(" ")[0] ?? "")));
-    expect(await logs("--request", "story-1")).toEqual(story);
+    expect(await logs("--request", "story-1")).toEqual([traces, ...story]);
     const [{ trace_id: traceId }] = (await logs("--order", orderId, "--json")).map((line) => JSON.parse(line)) as [{ trace_id: string }];
-    expect(await logs("--trace", traceId)).toEqual(story);
+    expect(traces).toBe(`traces: ${traceId}`);
+    expect(await logs("--trace", traceId)).toEqual([traces, ...story]);
     await expect(logs("--order", randomUUID())).rejects.toMatchObject({ code: 1, stderr: expect.stringContaining("nothing is known of") });
     await expect(logs()).rejects.toMatchObject({ code: 1, stderr: expect.stringContaining("usage: npm run logs") });
   });

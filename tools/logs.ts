@@ -25,7 +25,10 @@ try {
   const directory = logDirectory(process.env, readConfig(commonConfig, process.env).PARLEY_DATA_DIR);
   const found = order === undefined ? await findLines(directory, new Set([wanted])) : await findOrder(directory, wanted);
   if (found.length === 0) throw new StartError(`nothing is known of ${wanted} in ${directory}`);
-  for (const { line } of found.toSorted((a, b) => a.time.localeCompare(b.time)))
+  process.stdout.on("error", () => process.exit(0)); // head has seen enough
+  const story = found.toSorted((a, b) => a.time.localeCompare(b.time)).map(({ line }) => line);
+  if (!json) process.stdout.write(`traces: ${[...new Set(story.flatMap((line) => line["trace_id"] ?? []))].join(", ")}\n`);
+  for (const line of story)
     process.stdout.write(`${json ? JSON.stringify(line) : `${line["timestamp"]} ${line["severity_text"]} ${textOf(line)}`}\n`);
 } catch (error) {
   exitOnStartError(error);

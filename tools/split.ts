@@ -10,6 +10,7 @@ import type { Component } from "@parley/chassis/service.ts";
 import { onStopSignal } from "@parley/chassis/signals.ts";
 import { createLogger } from "@parley/chassis/telemetry/log.ts";
 import { gatewayConfig } from "@parley/gateway/config.ts";
+import type { Logger } from "pino";
 
 /** How long to wait before a process that died is started again: twice as long each time, until it was up for `steadyMs`. */
 const backoffMs = { first: 100, atMost: 5_000, steadyMs: 10_000 };
@@ -55,7 +56,8 @@ export async function splitProcesses(
   onReady: (parts: readonly Part[]) => void,
 ): Promise<void> {
   const base = readConfig(commonConfig, process.env);
-  const { log } = await createLogger({ level: base.PARLEY_LOG_LEVEL });
+  const { PARLEY_LOG_LEVEL: level, PARLEY_LOG_DIR: directory } = base;
+  const { log } = await createLogger({ level, file: directory === undefined ? undefined : { directory, name: "start" } });
   const named = components.map(({ name }) => ({ name, shownName: name }));
   const further = [...replicas].flatMap(([name, count]) =>
     Array.from({ length: count - 1 }, (_, index) => ({ name, shownName: `${name} ${index + 2}` })),
@@ -75,7 +77,7 @@ export async function splitProcesses(
 
   const stopMs = base.PARLEY_DRAIN_DELAY + base.PARLEY_DRAIN_TIMEOUT + graceMs;
   const parts = places.map(({ name, shownName, port, adminPort }) =>
-    supervise(shownName, scripts.get(name) ?? mainOf(name), stopMs, {
+    supervise(log.child({ "service.name": shownName }), scripts.get(name) ?? mainOf(name), stopMs, {
       ...targets,
       ...process.env,
       ...databases.env,
@@ -115,7 +117,7 @@ function mainOf(name: string): string {
 }
 
 /** Runs a script again and again; told to stop, it has so long, in milliseconds. */
-function supervise(name: string, script: string, stopMs: number, env: NodeJS.ProcessEnv): SupervisedProcess {
+function supervise(log: Logger, script: string, stopMs: number, env: NodeJS.ProcessEnv): SupervisedProcess {
   const ready = Promise.withResolvers<void>();
   const stopped = new AbortController();
   let child: ChildProcess | undefined;
@@ -137,9 +139,9 @@ function supervise(name: string, script: string, stopMs: number, env: NodeJS.Pro
       });
       const [code, signal] = await once(child, "exit");
       if (stopped.signal.aborted) return;
-      if (!wasReady) return ready.reject(new Error(`${name} did not start`));
+      if (!wasReady) return ready.reject(new Error(`${script} did not start`));
       if (performance.now() - startedMs > backoffMs.steadyMs) waitMs = backoffMs.first;
-      process.stderr.write(`${name} ended with ${signal ?? `exit code ${code}`}; starting it again in ${waitMs} ms\n`);
+      log.error({ exit_code: code, signal, retry_ms: waitMs }, "the process ended; it is started again");
       await delay(waitMs, undefined, { signal: stopped.signal }).catch(() => {});
     }
   }

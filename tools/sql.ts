@@ -1,10 +1,12 @@
 // A small prompt on a service's database: npm run sql -- catalog, or with a statement: npm run sql -- catalog -c "SELECT 1"
 import { createInterface } from "node:readline";
 import { exitOnStartError, StartError } from "@parley/chassis/start-error.ts";
-import { Client, DatabaseError, type QueryArrayResult } from "pg";
+import { Client, DatabaseError, types as pgTypes, type QueryArrayResult } from "pg";
 import { parseArguments } from "./arguments.ts";
 import { findServiceDatabase } from "./service-database.ts";
 
+/** The number of the type interval, which pg reads into an object. */
+const interval = 1186;
 /** As in psql. */
 const describe = "\\d";
 const tables = `SELECT table_name AS table, column_name AS column, data_type AS type
@@ -26,7 +28,10 @@ try {
 }
 
 async function connect(name: string): Promise<Client> {
-  const client = new Client({ connectionString: (await findServiceDatabase(name)).url });
+  const types = {
+    getTypeParser: (oid: number, format?: "text" | "binary") => (oid === interval ? String : pgTypes.getTypeParser(oid, format)),
+  };
+  const client = new Client({ connectionString: (await findServiceDatabase(name)).url, types });
   await client.connect();
   return client;
 }
@@ -86,5 +91,5 @@ function tableOf({ fields, rows, command, rowCount }: QueryArrayResult): string 
 function textOf(value: unknown): string {
   if (value === null) return "";
   if (value instanceof Date) return value.toISOString();
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
+  return (typeof value === "object" ? JSON.stringify(value) : String(value)).replaceAll(/\s+/g, " ");
 }

@@ -23,14 +23,15 @@ try {
   warnOfUnknown(components.flatMap(({ config }) => Object.keys(config)));
   if (!split && replicas !== "") throw new StartError(`replicas are processes of their own\nusage: ${usage}`);
   if (split) {
-    await splitProcesses(components, { replicas: readReplicas(replicas) }, (parts) =>
+    await splitProcesses(components, { replicas: readReplicas(replicas) }, (parts) => {
       announce(
         parts.flatMap(({ name, port, adminPort, pid }) => [
           rowOf(name, port, `, process ${pid}`),
           [`admin of ${name}`, adminPort, adminPages],
         ]),
-      ),
-    );
+      );
+      process.stdout.write(`they belong to process ${process.pid}\n`);
+    });
   } else {
     await serve(components, ({ ports }) => {
       const admin: Row = ["admin", readConfig(commonConfig, process.env).PARLEY_ADMIN_BASE_PORT, adminPages];

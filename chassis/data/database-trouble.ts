@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { SpanKind } from "@opentelemetry/api";
-import { sql } from "kysely";
+import { CompiledQuery } from "kysely";
 import { Gauge } from "prom-client";
 import { runInBackground } from "../rpc/current-call.ts";
 import { onScrape, perRegistry, type Telemetry } from "../telemetry/telemetry.ts";
@@ -14,12 +14,21 @@ export async function findDatabaseTrouble({ db }: AnyDatabase): Promise<string |
   const enough = new AbortController();
   // Under a name of its own, so that it does not wait for a connection with others.
   const work = { name: "health", kind: SpanKind.INTERNAL, origin: { requestId: undefined, parent: undefined }, tracer: undefined };
-  const asked = runInBackground(work, () => sql`SELECT 1`.execute(db)).then(
+  let isConnected = false;
+  const ask = () =>
+    db.getExecutor().provideConnection(async (connection) => {
+      isConnected = true;
+      await connection.executeQuery(CompiledQuery.raw("SELECT 1"));
+    });
+  const asked = runInBackground(work, ask).then(
     () => undefined,
     () => "its database cannot be reached",
   );
-  const late = delay(patienceMs, "its database does not answer, or all connections to it are in use", { signal: enough.signal });
-  const trouble = await Promise.race([asked, late.catch(() => undefined)]);
+  const late = delay(patienceMs, undefined, { signal: enough.signal }).then(
+    () => (isConnected ? "its database does not answer" : "all connections to its database are in use, or none can be made"),
+    () => undefined,
+  );
+  const trouble = await Promise.race([asked, late]);
   enough.abort();
   return trouble;
 }

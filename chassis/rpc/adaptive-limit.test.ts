@@ -23,7 +23,7 @@ test("a late event loop cuts the limit, and the least critical calls are refused
   const limit = createAdaptiveLimit();
   const leave = fill(limit, SHEDDABLE, 400);
   limit.adapt(200);
-  expect(limit.current).toBe(Number.POSITIVE_INFINITY); // it may be a moment
+  expect(limit.current).toBe(10_000); // it may be a moment
   limit.adapt(200);
   expect(limit.current).toBe(200);
   for (const one of leave) one();
@@ -40,7 +40,7 @@ test("a limit falls to half at once at most, and never below what a burst may be
   limit.adapt(10_000);
   expect(limit.current).toBe(200);
   for (let time = 0; time < 20; time++) limit.adapt(10_000);
-  expect(limit.current).toBe(16);
+  expect(limit.current).toBe(32);
 });
 
 test("when the event loop is on time again, the limit rises, quickly where it is not used", () => {
@@ -53,5 +53,5 @@ test("when the event loop is on time again, the limit rises, quickly where it is
   for (const one of leave) one();
   limit.adapt(0); // calls were in progress until now
   for (let time = 0; time < 10; time++) limit.adapt(0);
-  expect(limit.current).toBe(Number.POSITIVE_INFINITY);
+  expect(limit.current).toBe(10_000);
 });

@@ -13,11 +13,14 @@ export const serverFailures: ReadonlySet<Code> = new Set([
   Code.DataLoss,
 ]);
 
+/** Codes that mean a mistake of the service's own. */
 const faults: ReadonlySet<Code> = new Set([Code.Unknown, Code.Internal, Code.DataLoss]);
 
-/** Whether a call ended with a mistake of the service's own, which its log tells as an error. */
-export function isFault(error: ConnectError | undefined): boolean {
-  return error !== undefined && faults.has(error.code);
+/** How severe the end of a call is, in the log of who served it: a refusal is an answer as good as any other. */
+export function severityOf(error: ConnectError | undefined): "error" | "warn" | "info" {
+  if (error === undefined) return "info";
+  if (faults.has(error.code)) return "error";
+  return error.code === Code.Unavailable || error.code === Code.DeadlineExceeded ? "warn" : "info";
 }
 
 /** A call that was given less, in milliseconds, was perhaps given too little: that it came to nothing in time says nothing of whom it was for. */

@@ -1,10 +1,12 @@
 import { once } from "node:events";
-import { createServer } from "node:net";
+import { createServer as createHttpServer } from "node:http";
+import { createServer, type Server } from "node:net";
 import { SeverityNumber, trace } from "@opentelemetry/api";
-import { expect, onTestFinished, test } from "vitest";
-import { findFreePorts } from "../testing/ports.ts";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { eventually } from "../testing/eventually.ts";
+import { createLoggerTo } from "./log.ts";
 import { toLogRecord } from "./log-record.ts";
-import { openOtlp } from "./otlp.ts";
+import { type Otlp, openOtlp } from "./otlp.ts";
 
 test.each([
   [{}, false, false],
@@ -26,18 +28,22 @@ test.each([
     { OTEL_TRACES_EXPORTER: "otlp", OTEL_TRACES_SAMPLER: "parentbased_traceidratio", OTEL_TRACES_SAMPLER_ARG: "7" },
     'OTEL_TRACES_SAMPLER_ARG: "7" is wrong',
   ],
+  [{ OTEL_TRACES_EXPORTER: "otlp", OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" }, 'OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" is wrong'],
 ])("%j keeps a process from starting, and says why", async (env, message) => {
   await expect(openOtlp(env)).rejects.toThrow(message);
 });
 
 test.each([
-  [undefined, 100],
-  ["0", 0],
-])("of traces that begin here a share of %s is sampled", async (ratio, expected) => {
+  ["parentbased_traceidratio", undefined, 100],
+  ["parentbased_traceidratio", "0", 0],
+  ["traceidratio", "0", 0],
+  ["always_on", undefined, 100],
+  ["parentbased_always_off", undefined, 0],
+])("sampler %s with argument %s records of 100 traces that begin here %i", async (sampler, argument, expected) => {
   const env = {
     OTEL_TRACES_EXPORTER: "otlp",
-    OTEL_TRACES_SAMPLER: "parentbased_traceidratio",
-    ...(ratio !== undefined && { OTEL_TRACES_SAMPLER_ARG: ratio }),
+    OTEL_TRACES_SAMPLER: sampler,
+    ...(argument !== undefined && { OTEL_TRACES_SAMPLER_ARG: argument }),
   };
   const otlp = await openOtlp(env);
   const tracer = otlp.tracerOf("orders");
@@ -47,18 +53,32 @@ test.each([
 });
 
 test("a collector that never answers does not keep a process from ending", async () => {
-  const silent = createServer(() => {}).listen(await findFreePorts(1), "127.0.0.1");
-  await once(silent, "listening");
-  onTestFinished(() => void silent.close());
-  const address = silent.address();
-  const port = typeof address === "object" ? address?.port : undefined;
-  const before = process.env["OTEL_EXPORTER_OTLP_ENDPOINT"];
-  process.env["OTEL_EXPORTER_OTLP_ENDPOINT"] = `http://127.0.0.1:${port}`; // the exporter reads it by itself
-  const otlp = await openOtlp(process.env);
+  const otlp = await openTo(createServer(() => {}));
   otlp.tracerOf("orders")?.startSpan("call").end();
   await otlp.close(); // it would take the exporter's own ten seconds, and its further tries
-  if (before === undefined) delete process.env["OTEL_EXPORTER_OTLP_ENDPOINT"];
 });
+
+test("of a collector that does not take what is sent the log tells", async () => {
+  const otlp = await openTo(createHttpServer((_, response) => void response.writeHead(400).end()));
+  onTestFinished(otlp.close);
+  const lines: string[] = [];
+  otlp.tellTroubles(createLoggerTo("info", { write: (line) => void lines.push(line) }).log);
+  otlp.tracerOf("orders")?.startSpan("call").end();
+  await eventually(() => expect(lines.join("")).toContain('"body":"the collector does not take what is sent"'));
+});
+
+/** Opens what sends traces to this server. */
+async function openTo(collector: Server): Promise<Otlp> {
+  await once(collector.listen(0, "127.0.0.1"), "listening");
+  const address = collector.address();
+  const port = typeof address === "object" ? address?.port : undefined;
+  vi.stubEnv("OTEL_EXPORTER_OTLP_ENDPOINT", `http://127.0.0.1:${port}`); // the exporter reads it by itself
+  onTestFinished(() => {
+    collector.close();
+    vi.unstubAllEnvs();
+  });
+  return await openOtlp(process.env);
+}
 
 test("a line of the log is a record of OpenTelemetry's, with its trace, and the rest as attributes", () => {
   const line = {

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { Tracer } from "@opentelemetry/api";
-import type { DestinationStream } from "pino";
+import { DiagLogLevel, diag, type Tracer } from "@opentelemetry/api";
+import type { Sampler } from "@opentelemetry/sdk-trace";
+import type { DestinationStream, Logger } from "pino";
 import { StartError } from "../start-error.ts";
 
 /** How long the end of a process waits for a collector that does not answer, in milliseconds. */
@@ -12,6 +13,8 @@ export interface Otlp {
   tracerOf(serviceName: string): Tracer | undefined;
   /** Where log lines go; undefined: they are not sent. */
   readonly logs: DestinationStream | undefined;
+  /** From now on logs what the collector did not take. */
+  tellTroubles(log: Logger): void;
   /** Sends what waits to be sent. */
   close(): Promise<void>;
 }
@@ -22,7 +25,7 @@ type Variables = NodeJS.ProcessEnv;
 /**
  * Opens what the standard variables ask for: traces where `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` says where
  * to, or `OTEL_TRACES_EXPORTER` is `otlp`; log lines where `OTEL_LOGS_EXPORTER` is `otlp`. Nothing of OpenTelemetry's SDK is loaded for
- * what is not asked for. Throws StartError for a sampler or an exporter that there is not here.
+ * what is not asked for. Throws StartError for a sampler, an exporter or a protocol that there is not here.
  */
 export async function openOtlp(env: Variables): Promise<Otlp> {
   if (env["OTEL_SDK_DISABLED"]?.toLowerCase() === "true") return nothing;
@@ -30,12 +33,23 @@ export async function openOtlp(env: Variables): Promise<Otlp> {
   const isTraced = isChosen(env, "OTEL_TRACES_EXPORTER", endpoint ? "otlp" : "none");
   const isLogged = isChosen(env, "OTEL_LOGS_EXPORTER", "none");
   if (!isTraced && !isLogged) return nothing;
+  for (const variable of ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL"]) {
+    const protocol = env[variable] || "http/json";
+    // Whoever takes OTLP over HTTP takes both forms, at the same address (OTLP specification, OTLP/HTTP).
+    if (!protocol.startsWith("http/")) throw new StartError(`${variable}: "${protocol}" is wrong; what is sent goes over HTTP, as JSON`);
+  }
   const resourceOf = await openResources();
   const traces = isTraced ? await openTraces(env, resourceOf) : undefined;
   const logs = isLogged ? await openLogs(resourceOf) : undefined;
   return {
     tracerOf: (serviceName) => traces?.tracerOf(serviceName),
     logs: logs?.stream,
+    tellTroubles: (log) => {
+      const tell = (text: string): void => log.warn({ "error.message": messageOf(text) }, "the collector does not take what is sent");
+      const nobody = (): void => {};
+      const logger = { error: tell, warn: tell, info: nobody, debug: nobody, verbose: nobody };
+      diag.setLogger(logger, { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true });
+    },
     async close() {
       const enough = new AbortController();
       const all = Promise.allSettled([traces?.close(), logs?.close()]);
@@ -45,7 +59,16 @@ export async function openOtlp(env: Variables): Promise<Otlp> {
   };
 }
 
-const nothing: Otlp = { tracerOf: () => undefined, logs: undefined, close: async () => {} };
+const nothing: Otlp = { tracerOf: () => undefined, logs: undefined, tellTroubles: () => {}, close: async () => {} };
+
+/** The SDK tells of an error by its fields, as JSON. */
+function messageOf(text: string): string {
+  try {
+    return String(JSON.parse(text).message);
+  } catch {
+    return text;
+  }
+}
 
 function isChosen(env: Variables, variable: string, byDefault: string): boolean {
   const chosen = env[variable] || byDefault;
@@ -94,23 +117,22 @@ async function openResources() {
 
 type Resources = Awaited<ReturnType<typeof openResources>>;
 
-/** The samplers of OpenTelemetry's specification, by `OTEL_TRACES_SAMPLER`, that decide for a trace as a whole: by its beginning. */
+/** Returns the sampler of `OTEL_TRACES_SAMPLER`, by OpenTelemetry's specification of the SDK's variables. */
 async function samplerOf(env: Variables) {
   const { AlwaysOffSampler, AlwaysOnSampler, ParentBasedSampler, TraceIdRatioBasedSampler } = await import("@opentelemetry/sdk-trace");
   const name = env["OTEL_TRACES_SAMPLER"] || "parentbased_always_on";
   const text = env["OTEL_TRACES_SAMPLER_ARG"] || "1";
   const ratio = Number(text);
   if (!(ratio >= 0 && ratio <= 1)) throw new StartError(`OTEL_TRACES_SAMPLER_ARG: "${text}" is wrong; expected a ratio, 0 to 1`);
-  switch (name) {
-    case "parentbased_always_on":
-      return new ParentBasedSampler({ root: new AlwaysOnSampler() });
-    case "parentbased_always_off":
-      return new ParentBasedSampler({ root: new AlwaysOffSampler() });
-    case "parentbased_traceidratio":
-      return new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(ratio) });
-    default:
-      throw new StartError(
-        `OTEL_TRACES_SAMPLER: "${name}" is wrong; expected parentbased_always_on, parentbased_always_off or parentbased_traceidratio`,
-      );
+  const roots = new Map<string, () => Sampler>([
+    ["always_on", () => new AlwaysOnSampler()],
+    ["always_off", () => new AlwaysOffSampler()],
+    ["traceidratio", () => new TraceIdRatioBasedSampler(ratio)],
+  ]);
+  const root = roots.get(name.replace(/^parentbased_/, ""))?.();
+  if (root === undefined) {
+    const names = [...roots.keys()].flatMap((one) => [one, `parentbased_${one}`]);
+    throw new StartError(`OTEL_TRACES_SAMPLER: "${name}" is wrong; expected one of ${names.join(", ")}`);
   }
+  return name.startsWith("parentbased_") ? new ParentBasedSampler({ root }) : root;
 }

@@ -13,10 +13,12 @@ export async function runScenarios(
   arena: Arena,
   scenarios: readonly Scenario[],
   { quietMs, ...times }: Times & { readonly quietMs: number },
+  onBegin: (name: string) => void = () => {},
   onOutcome: (outcome: Outcome) => void = () => {},
 ): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
   for (const scenario of scenarios) {
+    onBegin(scenario.name);
     await delay(quietMs);
     const outcome = { name: scenario.name, findings: await scenario.run(arena, times) };
     outcomes.push(outcome);

@@ -19,14 +19,16 @@ try {
   const { only, json } = parseArguments({ options }, usage).values;
   const isWanted = ({ name }: Scenario): boolean => name.includes(only);
   const outcomes: Outcome[] = [];
-  await run([...shortScenarios, overload, postgresSlow, postgresGone, wrongClock].filter(isWanted));
+  const scenarios = [...shortScenarios, overload, postgresSlow, postgresGone, wrongClock];
+  const names = [...scenarios, diskFull("")].map(({ name }) => name);
+  if (!names.some((name) => name.includes(only))) throw new StartError(`no fault is called ${only}; there are\n  ${names.join("\n  ")}`);
+  await run(scenarios.filter(isWanted));
   const disk = isWanted(diskFull("")) ? mountDisk() : undefined;
   if (disk !== undefined) {
     const dataDir = join(disk.path, "data");
     mkdirSync(dataDir);
     await run([diskFull(disk.path)], dataDir).finally(disk.unmount);
   } else if (isWanted(diskFull(""))) process.stdout.write(`${diskFull("").name}: left out, for only root can mount a disk\n`);
-  if (outcomes.length === 0) throw new StartError(`no fault is called ${only}`);
   if (json !== "") writeFileSync(json, `${JSON.stringify(outcomes, undefined, 2)}\n`);
   process.stdout.write(`\n${tableOf(outcomes)}\n`);
   process.exitCode = outcomes.every(({ findings }) => findings.every(({ isKept }) => isKept)) ? 0 : 1;
@@ -35,8 +37,8 @@ try {
     if (scenarios.length === 0) return;
     const arena = await openArena({ seconds: 600, ...(dataDir !== undefined && { dataDir }) });
     try {
-      const some = await runScenarios(arena, scenarios, times, ({ name, findings }) => {
-        process.stdout.write(`${name}\n`);
+      const begin = (name: string): void => void process.stdout.write(`${name} …\n`);
+      const some = await runScenarios(arena, scenarios, times, begin, ({ findings }) => {
         for (const { promise, measured, isKept } of findings)
           process.stdout.write(`  ${isKept ? "kept  " : "BROKEN"}  ${promise}: ${measured}\n`);
       });

@@ -49,7 +49,6 @@ function neighbourFails(name: string, start: (arena: Arena) => unknown, end: (ar
       const pages = arena.since(startedMs + 1_000, "page");
       await end(arena);
       const closedMs = await timeUntil(async () => !(await isOpen(arena)), breakerMs * slack + 3_000);
-      await timeUntil(() => arena.since(startedMs, "page", "read").length > 0, 1_000);
       const slowest = Math.max(...arena.since(startedMs, "page", "read").map(({ durationMs }) => durationMs));
       const checkouts = arena.since(startedMs, "checkout");
       return [

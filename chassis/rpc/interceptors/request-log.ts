@@ -1,4 +1,4 @@
-import type { ConnectError, Interceptor } from "@connectrpc/connect";
+import type { Interceptor } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import { durationSince, failureFields } from "../../telemetry/log-fields.ts";
 import { eachCounts } from "../../telemetry/repeats.ts";
@@ -6,7 +6,7 @@ import { peerKey } from "../context-keys.ts";
 import { isOurs, methodName } from "../contract.ts";
 import { findCurrentCall, runInCall } from "../current-call.ts";
 import { statusName } from "../errors.ts";
-import { isFault } from "../failures.ts";
+import { severityOf } from "../failures.ts";
 import { toShownJson } from "../redact.ts";
 import { watchEnd } from "../response.ts";
 
@@ -23,7 +23,8 @@ export function requestLog(log: Logger): Interceptor {
       req.signal,
       () => next(req),
       (error) => {
-        const write = log[levelOf(error, isOurs(req.service))].bind(log);
+        const severity = severityOf(error);
+        const write = log[severity === "info" && !isOurs(req.service) ? "debug" : severity].bind(log);
         const fields = {
           "rpc.method": methodName(req.method),
           "rpc.response.status_code": statusName(error),
@@ -39,9 +40,4 @@ export function requestLog(log: Logger): Interceptor {
       },
     );
   };
-}
-
-function levelOf(error: ConnectError | undefined, ours: boolean): "debug" | "info" | "error" {
-  if (isFault(error)) return "error";
-  return ours ? "info" : "debug";
 }

@@ -13,12 +13,13 @@ export function serverTracing({ tracer }: Telemetry): Interceptor {
   if (tracer === undefined) return (next) => next;
   return (next) => (req) => {
     const span = findCurrentCall()?.span;
+    if (!span?.isRecording()) return next(req);
     return watchEnd(
       req.signal,
       () => next(req),
       (error) => {
-        span?.setAttribute("rpc.response.status_code", statusName(error));
-        if (span !== undefined) endSpan(span, error !== undefined && serverFailures.has(error.code) ? failureOf(error) : undefined);
+        span.setAttribute("rpc.response.status_code", statusName(error));
+        endSpan(span, error !== undefined && serverFailures.has(error.code) ? failureOf(error) : undefined);
       },
     );
   };
@@ -32,6 +33,7 @@ export function clientTracing({ tracer }: Telemetry, peerName: string): Intercep
     const attributes = { "rpc.system.name": "grpc", "rpc.method": method, "service.peer.name": peerName };
     const span = startSpan(tracer, method, { kind: SpanKind.CLIENT, parent: findCurrentCall()?.span.spanContext(), attributes });
     req.header.set("traceparent", toTraceparent(span.spanContext()));
+    if (!span.isRecording()) return next(req);
     return watchEnd(
       req.signal,
       () => next(req),
