@@ -46,6 +46,7 @@ export function createAttempts(options: { readonly peerName: string; readonly re
     if (before !== undefined) return before;
     const labels = { service_name: telemetry.serviceName, service_peer_name: peerName, rpc_method: methodName(method) };
     metrics.breakerState.set(labels, states.closed);
+    metrics.rejected.inc(labels, 0); // of a series that begins with a one, Prometheus sees no rise
     const breaker = createBreaker((state) => {
       metrics.breakerState.set(labels, states[state]);
       telemetry.log.warn({ "service.peer.name": peerName, "rpc.method": methodName(method) }, `the breaker is ${state}`);

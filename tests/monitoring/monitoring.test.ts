@@ -2,10 +2,13 @@ import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { methodName } from "@parley/chassis/rpc/contract.ts";
 import { eventually } from "@parley/chassis/testing/eventually.ts";
 import { findFreePorts } from "@parley/chassis/testing/ports.ts";
+import { contractsOf } from "@parley/gateway/contracts.ts";
 import { expect, onTestFinished, test } from "vitest";
 import { parse } from "yaml";
+import { services } from "../../services/all.ts";
 import { startLoad } from "../chaos/load.ts";
 import { openCustomer } from "../customer.ts";
 import { shopOf, startSuite } from "../suite.ts";
@@ -59,6 +62,19 @@ test.each(alerts)("the alert $alert has tests in which it fires and in which it 
   );
   const outcomes = tests.flatMap((one) => one.alert_rule_test).filter(({ alertname }) => alertname === alert);
   expect(new Set(outcomes.map(({ exp_alerts: expected }) => expected.length > 0))).toEqual(new Set([true, false]));
+});
+
+test("streams, which are long by design, are left out of how long calls take", () => {
+  const streams = Object.keys(services).flatMap((name) =>
+    contractsOf(name).flatMap((contract) => contract.methods.filter(({ methodKind }) => methodKind !== "unary").map(methodName)),
+  );
+  const slow = rules.filter(({ record }) => record?.startsWith("parley:rpc_server_slow:"));
+  const leftOut = slow.flatMap(({ expr }) =>
+    [...expr.matchAll(/rpc_method!~"([^"]+)"/g)].map(([, pattern]) => new RegExp(`^(?:${pattern})$`)),
+  );
+  expect(streams.length).toBeGreaterThan(2);
+  expect(leftOut).toHaveLength(2 * slow.length);
+  for (const pattern of leftOut) for (const method of streams) expect(method).toMatch(pattern);
 });
 
 promtool("promtool takes the rules, and each alert fires on its condition alone (needs Debian's prometheus)", () => {
