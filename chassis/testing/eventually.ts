@@ -2,7 +2,7 @@ import { expect, vi } from "vitest";
 
 /** Waits until `condition` no longer throws, as long as a busy machine may take, and returns what it returns. */
 export function eventually<T>(condition: () => T | Promise<T>): Promise<T> {
-  return vi.waitFor(condition, { timeout: 20_000, interval: 20 });
+  return vi.waitFor(condition, { timeout: 60_000, interval: 20 });
 }
 
 /** Waits until a count has begun and then stays the same over 200 turns of the event loop; returns it. */

@@ -20,7 +20,7 @@ export interface Scenario {
 /** How long things are broken, in milliseconds. */
 export interface Times {
   readonly brokenMs: number;
-  /** How many times as long as promised things may take, and as many reads fail: 1, but more where the machine is busy with other tests. */
+  /** How many times as long as promised things may take, and as many reads fail: 1, but more where the machine may be busy with something else. */
   readonly slack: number;
 }
 
@@ -29,6 +29,8 @@ const victim = "inventory";
 /** The longest deadline of the requests of the load, and what an answer may come later for its way. */
 const deadlineMs = 2_000;
 const marginMs = 400;
+/** The share of answers that may be errors without a word of them. */
+const failedShare = 0.05;
 /** How soon a breaker must open, and close. */
 const breakerMs = 5_000;
 
@@ -45,15 +47,17 @@ function neighbourFails(name: string, start: (arena: Arena) => unknown, end: (ar
         openedMs = await timeUntil(() => isOpen(arena), breakerMs * slack + 3_000);
         await delay(Math.max(brokenMs - (performance.now() - startedMs), 3_000));
       });
-      const partial = arena.since(startedMs + 1_000, "page").filter(isPartial);
       const pages = arena.since(startedMs + 1_000, "page");
+      const partial = pages.filter(isPartial).length;
+      const isAsPromised =
+        successes(pages) === partial && partial > 0 && pages.length - partial <= pages.length * failedShare * (slack - 1);
       await end(arena);
       const closedMs = await timeUntil(async () => !(await isOpen(arena)), breakerMs * slack + 3_000);
       const slowest = Math.max(...arena.since(startedMs, "page", "read").map(({ durationMs }) => durationMs));
       const checkouts = arena.since(startedMs, "checkout");
       return [
         finding(`answers within ${deadlineMs} ms`, `the slowest took ${Math.round(slowest)} ms`, slowest <= deadlineMs + marginMs * slack),
-        finding("pages are partial", `${partial.length} of ${pages.length}`, pages.length > 0 && partial.length === pages.length),
+        finding("pages are partial", `${partial} of ${pages.length}`, isAsPromised),
         finding("breaker opens in 5 s", ms(openedMs), openedMs !== undefined && openedMs < breakerMs * slack),
         finding("and closes in 5 s", ms(closedMs), closedMs !== undefined && closedMs < breakerMs * slack),
         finding(
@@ -106,22 +110,21 @@ export const shortScenarios: readonly Scenario[] = [
     async run(arena, { brokenMs, slack }) {
       const startedMs = performance.now();
       arena.breakService(victim, { kind: "errors", share: 1, code: "internal" }, 1);
-      await delay(Math.max(brokenMs, 8_000));
-      const lastMs = Math.max(
-        0,
-        ...arena
-          .since(startedMs, "read")
-          .filter((answer) => answer.status !== 200)
-          .map((answer) => answer.startedMs - startedMs),
-      );
-      const after = arena.since(startedMs + Math.min(lastMs + 1, 10_000), "read");
+      const healedMs = await timeUntil(() => {
+        const reads = arena.since(startedMs, "read");
+        const recent = arena.since(performance.now() - 1_000, "read");
+        return successes(reads) < reads.length && recent.length > 0 && successes(recent) === recent.length;
+      }, 11_000 * slack);
+      const healedAtMs = performance.now();
+      await delay(brokenMs);
+      const after = arena.since(healedAtMs, "read");
       arena.breakService(victim, undefined);
       const errors = 1 - successes(after) / after.length;
       return [
         finding(
           "errors under 1 % again within 10 s",
-          `the last after ${ms(lastMs)}, then ${percent(errors)} of ${after.length}`,
-          lastMs < 10_000 * slack && errors < 0.01 * slack,
+          `none for a second after ${ms(healedMs)}; then ${percent(errors)} of ${after.length}`,
+          healedMs !== undefined && errors < 0.01 * slack,
         ),
       ];
     },
