@@ -47,7 +47,7 @@ export interface OnePortOptions extends ConnectionLimits {
   /** Streams that one HTTP/2 connection may have open; a client keeps further ones back. */
   readonly maxStreams: number;
   /** The certificate that new connections are served with; undefined: they are not encrypted. */
-  readonly tls: TlsFiles | undefined;
+  readonly tls: Pick<TlsFiles, "context"> | undefined;
 }
 
 /** Listens. Which HTTP a client speaks is agreed upon with TLS (ALPN, RFC 7301), and without it seen from its first bytes. */

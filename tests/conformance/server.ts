@@ -76,10 +76,7 @@ async function openGateway(
       void serveRequest(request, response, { handler, contextValues: createContextValues(), maxMessageBytes, log });
     },
     refuse: (request) => void request.destroy(),
-    tls: creds && {
-      context: createSecureContext({ cert: Buffer.from(creds.cert), key: Buffer.from(creds.key) }),
-      close: () => {},
-    },
+    tls: creds && { context: createSecureContext({ cert: Buffer.from(creds.cert), key: Buffer.from(creds.key) }) },
     addresses: createClientAddresses([]),
     headerTimeoutMs: 10_000,
     unreadTimeoutMs: 30_000,
