@@ -1,5 +1,5 @@
-// Loaded before anything else in a container (node --import): its first process does not end at a signal
-// for which it has no handler, and those of serve() come only when all modules are loaded.
+// Loaded before anything else (node --import), for the handlers of serve() come only when all modules are loaded: a
+// container's first process does not end at a signal without one, and any other ends at SIGUSR2, and opens Node's debugger at SIGUSR1.
 import { exitOnSignal } from "./signals.ts";
 
 exitOnSignal();

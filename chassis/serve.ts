@@ -145,6 +145,7 @@ export async function startProcess(
       processMetrics.stop();
       tls?.close();
       await databases.stop();
+      log.info({ components: names }, "stopped");
       await otlp.close();
     },
   };
@@ -171,7 +172,6 @@ export async function serve(
       if (started === undefined) process.exit(0);
       started.log.info({ signal, components: names }, "draining; a second signal ends the process at once");
       await started.stop();
-      started.log.info({ components: names }, "stopped");
       process.exit(0);
     },
     kill: () => process.exit(1),

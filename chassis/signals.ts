@@ -1,9 +1,10 @@
 /** A signal that comes this soon after another is the same one: npm passes on the Ctrl-C that the terminal has sent already. */
 const sameSignalMs = 250;
 
-/** Ends the process at a signal as if it had no handler, until onStopSignal() has one. */
+/** Ends the process at a signal as if it had no handler, until onStopSignal() has one; what else it may be asked for by a signal it does not do yet. */
 export function exitOnSignal(): void {
   process.on("SIGTERM", exit).on("SIGINT", exit);
+  process.on("SIGUSR1", () => {}).on("SIGUSR2", () => {});
 }
 
 /** By the code that a shell tells for it: what was to be done is not done. */

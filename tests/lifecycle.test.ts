@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, existsSync, openSync, rmSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect as connectHttp2 } from "node:http2";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
@@ -274,6 +274,56 @@ test.skipIf(!existsSync("/dev/full"))("it serves while the disk of its log is fu
   expect(await once(child, "exit")).toEqual([0, null]);
 });
 
+test("what it logs last when it crashes under load is on its output and in the kept file, behind what was cut off before", async () => {
+  const basePort = await findFreePorts(2);
+  const { dataDir } = await testAuth();
+  const directory = join(makeDataDir(), "logs");
+  const crash = `data:text/javascript,${encodeURIComponent('process.on("SIGPROF", () => { throw new Error("boom"); });')}`;
+  mkdirSync(directory, { recursive: true });
+  const file = join(directory, `greeter-${basePort}.1.jsonl`);
+  writeFileSync(file, '{"body":"torn');
+  const child = spawn(process.execPath, ["--import", crash, join(root, "services/greeter/main.ts")], {
+    env: {
+      ...process.env,
+      PARLEY_DATA_DIR: dataDir,
+      PARLEY_LOG_DIR: directory,
+      PARLEY_GRPC_BASE_PORT: String(basePort),
+      PARLEY_ADMIN_BASE_PORT: String(basePort + 1),
+    },
+    stdio: ["ignore", "pipe", "inherit", "ipc"],
+  });
+  onTestFinished(() => {
+    child.kill("SIGKILL");
+    rmSync(directory, { recursive: true });
+  });
+  let output = "";
+  child.stdout?.on("data", (chunk) => (output += chunk));
+  await once(child, "message");
+  const client = createClient(GreeterService, openTestTransport([basePort], { retries: false }));
+  let calls = 0;
+  const call = async (): Promise<never> => {
+    for (;;) {
+      await client.hello({});
+      calls++;
+    }
+  };
+  const calling = Promise.allSettled(Array.from({ length: 16 }, call));
+  await eventually(() => expect(calls).toBeGreaterThan(500));
+  child.kill("SIGPROF");
+  expect(await once(child, "close")).toEqual([1, null]);
+  await calling;
+  expect(output.trimEnd().split("\n").at(-1)).toContain("uncaught exception");
+  const [torn, ...lines] = readFileSync(file, "utf8").trimEnd().split("\n");
+  expect(torn).toBe('{"body":"torn');
+  expect(lines.map((line) => JSON.parse(line)).at(-1)).toMatchObject({ body: "uncaught exception", "exception.message": "boom" });
+});
+
+test("a folder in which no log can be kept is told", async () => {
+  const { code, errors } = await run("services/greeter/main.ts", { PARLEY_LOG_DIR: "/dev/null/x" });
+  expect(code).toBe(1);
+  expect(errors).toMatch(/^PARLEY_LOG_DIR: no log can be kept in \/dev\/null\/x \(.*\): set it to a folder that can be written\n$/);
+});
+
 test("it goes on when nobody reads its output any more, and still stops", async () => {
   const suite = await startSuite();
   suite.process.stdout?.destroy();
@@ -310,6 +360,23 @@ test("a container's first process ends at a signal also while its modules are be
   expect(await once(child, "exit")).toEqual([143, null]); // by a handler: it would not feel the signal
 });
 
+test("what a process may be asked for by a signal does not end it, nor open a debugger, while its modules are being loaded", async () => {
+  const preload = join(root, "chassis/first-process.ts");
+  const child = spawn(
+    process.execPath,
+    ["--import", preload, "--eval", "process.stdout.write('loading'); process.stdin.on('data', () => process.exit(7))"],
+    { stdio: ["pipe", "pipe", "pipe"] },
+  );
+  onTestFinished(() => void child.kill("SIGKILL"));
+  let errors = "";
+  child.stderr.on("data", (chunk) => (errors += chunk));
+  await once(child.stdout, "data");
+  for (const signal of ["SIGUSR1", "SIGUSR2"] as const) child.kill(signal);
+  child.stdin.write("end");
+  expect(await once(child, "close")).toEqual([7, null]);
+  expect(errors).toBe("");
+});
+
 test("a service that cannot make keys says which variables it needs instead", async () => {
   const { code, errors } = await run("services/greeter/main.ts", { PARLEY_DATA_DIR: "/dev/null/parley", PARLEY_GREETER_KEY_FILE: "/key" });
   expect(code).toBe(1);
@@ -337,14 +404,19 @@ test("a service that waits for its database stops when it is told to", async () 
   expect(await once(child, "exit")).toEqual([0, null]); // not by the signal, which the first process of a container would not feel
 });
 
-test("with --split each part is a process of its own, started again when it dies, and none is left behind", async () => {
+test("with --split each part is a process of its own, started again when it dies, as it was told to log, and none is left behind", async () => {
   const suite = await startSuite({ args: ["--split"] });
   const pids = await partPids(suite);
   expect(pids).toHaveLength(Object.keys(services).length + 1);
   expect(await (await fetch(`${suite.gatewayUrl}/api/hello`)).json()).toEqual({ message: "Hello, Microservice!" });
+  const told = () => suite.lines.filter((line) => line.includes("the level of the log has changed"));
+  suite.process.kill("SIGUSR2");
+  await eventually(() => expect(told()).toHaveLength(pids.length));
   process.kill(pids[0]!, "SIGKILL");
   await eventually(() => expect(suite.lines.join()).toContain("the process ended; it is started again"));
   await eventually(async () => expect((await fetch(`${suite.gatewayUrl}/api/hello`)).status).toBe(200));
+  await eventually(() => expect(told()).toHaveLength(pids.length + 1));
+  expect(told().every((line) => line.includes('"level":"debug"'))).toBe(true);
   const all = [...pids, ...(await partPids(suite))];
   expect(await suite.stop()).toBe(0);
   expect(all.filter(isRunning)).toEqual([]);

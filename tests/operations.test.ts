@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { Agent } from "node:http";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -34,6 +35,10 @@ describe("an operator of a running suite", () => {
     const cart = await customer.fill();
     Object.assign(customer.options.headers, { "x-request-id": "story-1" });
     const { orderId } = await customer.place(cart);
+    await fetch(`${suite.gatewayUrl}/api/hello`, { headers: { "user-agent": orderId, "x-request-id": orderId } }); // is not about the order
+    const folder = join(suite.dataDir, "logs");
+    mkdirSync(join(folder, "folder.jsonl"));
+    writeFileSync(join(folder, "other.jsonl"), 'null\n"text"\n{"body":"tor');
     const [traces, ...story] = await eventually(async () => {
       const lines = await logs("--order", orderId);
       for (const service of ["gateway", "orders", "carts", "catalog", "inventory", "payments", "notifications"])
@@ -45,6 +50,8 @@ describe("an operator of a running suite", () => {
     const [{ trace_id: traceId }] = (await logs("--order", orderId, "--json")).map((line) => JSON.parse(line)) as [{ trace_id: string }];
     expect(traces).toBe(`traces: ${traceId}`);
     expect(await logs("--trace", traceId)).toEqual([traces, ...story]);
+    await fetch(`${suite.gatewayUrl}/v1/products/kite%E2%80%A8x`, { headers: { "x-request-id": "separated" } });
+    expect((await eventually(() => logs("--request", "separated"))).join()).toContain("gateway: GET");
     await expect(logs("--order", randomUUID())).rejects.toMatchObject({ code: 1, stderr: expect.stringContaining("nothing is known of") });
     await expect(logs()).rejects.toMatchObject({ code: 1, stderr: expect.stringContaining("usage: npm run logs") });
   });

@@ -51,8 +51,8 @@ export async function startSuite(options: { args?: readonly string[]; env?: Node
   };
   const start = manifest.scripts.start.replace("tools/start.ts", options.script ?? "tools/start.ts");
   const command = [start, ...(options.args ?? [])].join(" ");
-  // The channel stops the suite when the tests end without doing so.
-  const child = spawn("sh", ["-c", command], { cwd: root, env, stdio: ["ignore", "pipe", "pipe", "ipc"] });
+  // The channel stops the suite when the tests end without doing so; a terminal's Ctrl-C is for them alone.
+  const child = spawn("sh", ["-c", command], { cwd: root, env, stdio: ["ignore", "pipe", "pipe", "ipc"], detached: true });
   if (child.stdout === null || child.stderr === null) throw new Error("the suite has no output");
   const lines: string[] = [];
   const errors: string[] = [];

@@ -2,7 +2,6 @@
 // services, in their order.
 import { createReadStream, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { commonConfig, readConfig } from "@parley/chassis/config.ts";
 import { exitOnStartError, StartError } from "@parley/chassis/start-error.ts";
 import { textOf } from "@parley/chassis/telemetry/log-text.ts";
@@ -23,7 +22,8 @@ try {
   if (wanted === undefined || [trace, request, order].filter((id) => id !== undefined).length !== 1)
     throw new StartError(`usage: ${usage}`);
   const directory = logDirectory(process.env, readConfig(commonConfig, process.env).PARLEY_DATA_DIR);
-  const found = order === undefined ? await findLines(directory, new Set([wanted])) : await findOrder(directory, wanted);
+  const [field, id] = trace === undefined ? ["request_id", request] : ["trace_id", trace];
+  const found = order === undefined ? await findLines(directory, (line) => line[field] === id) : await findOrder(directory, order);
   if (found.length === 0) throw new StartError(`nothing is known of ${wanted} in ${directory}`);
   process.stdout.on("error", () => process.exit(0)); // head has seen enough
   const story = found.toSorted((a, b) => a.time.localeCompare(b.time)).map(({ line }) => line);
@@ -34,29 +34,48 @@ try {
   exitOnStartError(error);
 }
 
-/** Finds the lines that name an order, and those of the traces that these belong to. */
+/** Finds the lines that are about an order, and those of the traces that these belong to. */
 async function findOrder(directory: string, orderId: string) {
-  const named = await findLines(directory, new Set([orderId]));
-  const traces = named.flatMap(({ line }) => (typeof line["trace_id"] === "string" ? [line["trace_id"]] : []));
-  return findLines(directory, new Set([orderId, ...traces]));
+  const isAbout = (line: Line): boolean => Object.entries(line).some(([name, value]) => value === orderId && isOfSubject(name));
+  const traces = new Set((await findLines(directory, isAbout)).map(({ line }) => line["trace_id"]));
+  return findLines(directory, (line) => isAbout(line) || (line["trace_id"] !== undefined && traces.has(line["trace_id"])));
 }
 
-/** Finds the lines in which one of the ids stands. */
-async function findLines(directory: string, ids: ReadonlySet<string>): Promise<{ time: string; line: Line }[]> {
+/** Whether a field says what a line is about, such as `order_id` or `reservation_id`. A request's id and the like are whatever its client says. */
+function isOfSubject(name: string): boolean {
+  return name === "subject" || (name.endsWith("_id") && !["request_id", "trace_id", "span_id"].includes(name));
+}
+
+async function findLines(directory: string, isWanted: (line: Line) => boolean): Promise<{ time: string; line: Line }[]> {
   const found: { time: string; line: Line }[] = [];
   for (const file of filesOf(directory)) {
-    for await (const text of createInterface({ input: createReadStream(join(directory, file)) })) {
+    for await (const text of linesOf(join(directory, file))) {
       const line = parse(text);
-      if (line !== undefined && Object.values(line).some((value) => typeof value === "string" && ids.has(value)))
-        found.push({ time: String(line["timestamp"]), line });
+      if (line !== undefined && isWanted(line)) found.push({ time: String(line["timestamp"]), line });
     }
   }
   return found;
 }
 
+/** The lines of a file. Not node:readline's, which end at U+2028 too, as JSON's strings do not. */
+async function* linesOf(file: string): AsyncGenerator<string> {
+  let rest = "";
+  for await (const chunk of createReadStream(file, "utf8")) {
+    const [first = "", ...more] = String(chunk).split("\n");
+    rest += first;
+    for (const line of more) {
+      yield rest;
+      rest = line;
+    }
+  }
+  yield rest;
+}
+
 function filesOf(directory: string): string[] {
   try {
-    return readdirSync(directory).filter((file) => file.endsWith(".jsonl"));
+    return readdirSync(directory, { withFileTypes: true }).flatMap((one) =>
+      one.isFile() && one.name.endsWith(".jsonl") ? [one.name] : [],
+    );
   } catch {
     throw new StartError(`there is no ${directory}: npm start keeps its log there`);
   }
@@ -65,7 +84,8 @@ function filesOf(directory: string): string[] {
 /** The last line of a process that was killed may be cut off. */
 function parse(text: string): Line | undefined {
   try {
-    return JSON.parse(text);
+    const line: unknown = JSON.parse(text);
+    return typeof line === "object" && line !== null ? { ...line } : undefined;
   } catch {
     return undefined;
   }

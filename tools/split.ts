@@ -35,6 +35,7 @@ interface SupervisedProcess {
   /** Stops it as SIGTERM does, for good. */
   stop(): Promise<void>;
   kill(): void;
+  /** Passes a signal on, where the process is ready for it. */
   signal(signal: "SIGUSR1" | "SIGUSR2"): void;
 }
 
@@ -76,14 +77,21 @@ export async function splitProcesses(
   const targets = localTargets(places, base.PARLEY_HOST);
 
   const stopMs = base.PARLEY_DRAIN_DELAY + base.PARLEY_DRAIN_TIMEOUT + graceMs;
+  let isDebugging = false;
   const parts = places.map(({ name, shownName, port, adminPort }) =>
-    supervise(log.child({ "service.name": shownName }), scripts.get(name) ?? mainOf(name), stopMs, {
-      ...targets,
-      ...process.env,
-      ...databases.env,
-      ...keys,
-      PARLEY_GRPC_BASE_PORT: String(port),
-      PARLEY_ADMIN_BASE_PORT: String(adminPort),
+    supervise({
+      log: log.child({ "service.name": shownName }),
+      script: scripts.get(name) ?? mainOf(name),
+      stopMs,
+      env: {
+        ...targets,
+        ...process.env,
+        ...databases.env,
+        ...keys,
+        PARLEY_GRPC_BASE_PORT: String(port),
+        PARLEY_ADMIN_BASE_PORT: String(adminPort),
+      },
+      onReady: (child) => isDebugging && child.kill("SIGUSR2"),
     }),
   );
   const stop = async (exitCode: number): Promise<void> => {
@@ -93,6 +101,7 @@ export async function splitProcesses(
   };
   for (const signal of ["SIGUSR1", "SIGUSR2"] as const) {
     process.on(signal, () => {
+      if (signal === "SIGUSR2") isDebugging = !isDebugging;
       for (const one of parts) one.signal(signal);
     });
   }
@@ -117,10 +126,18 @@ function mainOf(name: string): string {
 }
 
 /** Runs a script again and again; told to stop, it has so long, in milliseconds. */
-function supervise(log: Logger, script: string, stopMs: number, env: NodeJS.ProcessEnv): SupervisedProcess {
+function supervise(options: {
+  readonly log: Logger;
+  readonly script: string;
+  readonly stopMs: number;
+  readonly env: NodeJS.ProcessEnv;
+  readonly onReady: (child: ChildProcess) => void;
+}): SupervisedProcess {
+  const { log, script, stopMs, env, onReady } = options;
   const ready = Promise.withResolvers<void>();
   const stopped = new AbortController();
   let child: ChildProcess | undefined;
+  let isReady = false;
   const ended = run();
 
   async function run(): Promise<void> {
@@ -133,11 +150,15 @@ function supervise(log: Logger, script: string, stopMs: number, env: NodeJS.Proc
         stdio: ["ignore", "inherit", "inherit", "ipc"],
         detached: true,
       });
-      child.once("message", () => {
+      const started = child;
+      started.once("message", () => {
         wasReady = true;
+        isReady = true;
+        onReady(started);
         ready.resolve();
       });
-      const [code, signal] = await once(child, "exit");
+      const [code, signal] = await once(started, "exit");
+      isReady = false;
       if (stopped.signal.aborted) return;
       if (!wasReady) return ready.reject(new Error(`${script} did not start`));
       if (performance.now() - startedMs > backoffMs.steadyMs) waitMs = backoffMs.first;
@@ -159,6 +180,6 @@ function supervise(log: Logger, script: string, stopMs: number, env: NodeJS.Proc
       clearTimeout(killing);
     },
     kill: () => void child?.kill("SIGKILL"),
-    signal: (signal) => void child?.kill(signal),
+    signal: (signal) => void (isReady && child?.kill(signal)),
   };
 }

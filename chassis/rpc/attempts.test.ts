@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Code, ConnectError, createClient, type ServiceImpl } from "@connectrpc/connect";
 import { experimental } from "@grpc/grpc-js";
 import { ErrorInfoSchema, RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
+import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { EventLogService } from "@parley/gen/parley/events/v1/events_pb.js";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { Registry } from "prom-client";
@@ -12,7 +13,7 @@ import type { echo } from "../testing/echo.ts";
 import { eventually } from "../testing/eventually.ts";
 import { failureOf, reasonOf } from "../testing/failure.ts";
 import { createTestLog, openTestChain, openTestEcho, openTestServer, openTestTransport } from "../testing/rpc.ts";
-import { retryAfter } from "./errors.ts";
+import { fail, retryAfter } from "./errors.ts";
 import { implement } from "./implement.ts";
 import { serviceConfig } from "./service-config.ts";
 
@@ -151,6 +152,16 @@ test("a method that keeps failing is cut off with CIRCUIT_OPEN and a delay, othe
   });
   const changes = logs.map(({ body }) => body).filter((text) => String(text).startsWith("the breaker is"));
   expect(changes).toEqual(["the breaker is open", "the breaker is half-open", "the breaker is closed"]);
+});
+
+test("a method is not cut off for what its service needs, and says cannot be had", async () => {
+  const { client, metricOf } = await openReplicas({
+    echoOnce() {
+      throw fail(ErrorReason.NEIGHBOUR_UNAVAILABLE, "another one is away");
+    },
+  });
+  for (let call = 0; call < 50; call++) await failureOf(client.echoOnce({}));
+  expect(await metricOf("parley_rpc_client_breaker_state")).toBe(0);
 });
 
 test("a breaker that is open takes no part in retries: its caller learns of it at once", async () => {

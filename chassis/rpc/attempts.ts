@@ -77,7 +77,9 @@ export function createAttempts(options: { readonly peerName: string; readonly re
       admitted("success");
       return result;
     } catch (error) {
-      admitted(outcomeOf(error, leftMs >= Math.min(deadlineMsOf(method) ?? fairMs, fairMs) - 1));
+      // Who says that another one is unavailable is well: whoever calls that one cuts it off.
+      const isOthers = error instanceof ConnectError && wasRetried(error);
+      admitted(isOthers ? "success" : outcomeOf(error, leftMs >= Math.min(deadlineMsOf(method) ?? fairMs, fairMs) - 1));
       throw error;
     }
   }

@@ -113,3 +113,29 @@ test("what was let through before the breaker opened changes nothing any more", 
   tellAll(early.slice(5)); // neither when it is closed again
   expect(states).toEqual(["open", "half-open", "closed"]);
 });
+
+test("a probe whose end comes late, when its round is decided, changes nothing any more", () => {
+  const { call, pass, states, admit } = openBreaker();
+  const tellAll = (some: ReturnType<typeof admit>[], outcome: Outcome) => {
+    for (const tell of some) if (typeof tell !== "number") tell(outcome);
+  };
+  call(20, "failure");
+  const late = [1_300, 1_100, 1_100].map((ms) => {
+    pass(ms);
+    return admit();
+  });
+  pass(1_100);
+  expect(call(3, "success")).toBe(3);
+  tellAll(late, "failure");
+  expect(call(100, "success")).toBe(100);
+  expect(states).toEqual(["open", "half-open", "closed"]);
+  call(300, "failure");
+  pass(1_300);
+  expect(call(2, "success")).toBe(2);
+  const slow = admit();
+  pass(1_100);
+  expect(call(5, "failure")).toBe(3);
+  tellAll([slow], "success");
+  expect(call(5, "success")).toBe(0);
+  expect(states.slice(3)).toEqual(["open", "half-open", "open"]);
+});

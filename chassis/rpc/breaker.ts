@@ -36,7 +36,7 @@ export function createBreaker(onChange: (state: BreakerState) => void, now: () =
   let state: BreakerState = "closed";
   let counts = createCounts();
   let probeAtMs = 0;
-  let probingSinceMs: number | undefined;
+  let probe: { readonly sinceMs: number } | undefined;
   let probed = { success: 0, failure: 0 };
 
   function change(to: BreakerState): void {
@@ -57,9 +57,10 @@ export function createBreaker(onChange: (state: BreakerState) => void, now: () =
     if (outcome === "failure" && all >= leastCalls && failed > all * failedShare) open();
   }
 
-  function tellOfProbe(outcome: Outcome): void {
-    probingSinceMs = undefined;
-    if (outcome === "nothing" || ++probed[outcome] < decidingProbes) return;
+  /** Counts a probe, unless what it is one of is decided. */
+  function tellOfProbe(own: typeof probe, probedThen: typeof probed, outcome: Outcome): void {
+    if (probe === own) probe = undefined;
+    if (state !== "half-open" || probedThen !== probed || outcome === "nothing" || ++probed[outcome] < decidingProbes) return;
     if (outcome === "failure") return void open();
     counts = createCounts();
     change("closed");
@@ -74,13 +75,15 @@ export function createBreaker(onChange: (state: BreakerState) => void, now: () =
       const waitMs = probeAtMs - now();
       if (state === "open" && waitMs > 0) return waitMs;
       // One that takes longer, a stream perhaps that has nothing to say, holds up no other.
-      if (probingSinceMs !== undefined && now() - probingSinceMs < openMs) return openMs;
+      if (probe !== undefined && now() - probe.sinceMs < openMs) return openMs;
       if (state === "open") {
         probed = { success: 0, failure: 0 };
         change("half-open");
       }
-      probingSinceMs = now();
-      return tellOfProbe;
+      const own = { sinceMs: now() };
+      const probedThen = probed;
+      probe = own;
+      return (outcome) => tellOfProbe(own, probedThen, outcome);
     },
   };
 }

@@ -40,6 +40,11 @@ export function runInCall<T>(call: CurrentCall, work: () => T): T {
   return storage.run(call, work);
 }
 
+/** Runs `work` as part of no call: what it logs is none's. */
+export function runOutsideOfCalls<T>(work: () => T): T {
+  return storage.exit(work);
+}
+
 /**
  * Runs `work` so that it outlives the current call: its further calls keep the request's and the
  * trace's ids, but neither its deadline nor its cancellation nor its user's token.

@@ -5,8 +5,8 @@ const leftOut = new Set([
   ...["client.address", "user_agent.original", "http.request.method", "http.response.status_code", "network.protocol.version", "url.path"],
 ]);
 
-/** What would move the cursor of a terminal, or worse; but for the ends of lines. */
-const controls = /[\p{Cc}--\n]/gv;
+/** What would move the cursor of a terminal, turn its text around, or worse; but for the ends of lines. */
+const controls = /[[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]--\n]/gv;
 
 /** Returns what a line says, for people: what happened where, the fields that matter, and of an error the stack below. */
 export function textOf(line: Readonly<Record<string, unknown>>): string {

@@ -1,7 +1,11 @@
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { isMessage } from "@bufbuild/protobuf";
 import { type DestinationStream, type Logger, pino } from "pino";
+import sonicBoom, { type SonicBoom } from "sonic-boom";
 import { findCurrentCall } from "../rpc/current-call.ts";
+import { StartError } from "../start-error.ts";
 import { fieldsOf } from "./log-fields.ts";
 import { textOf } from "./log-text.ts";
 import { countRepeats } from "./repeats.ts";
@@ -10,6 +14,8 @@ import { countRepeats } from "./repeats.ts";
 const kept = { size: "8m", files: 4 };
 /** Lines that are not written yet, in characters, beyond which further ones are dropped. */
 const maxWaiting = 16 * 1024 * 1024;
+/** How long the end of a process waits for who reads its lines, in milliseconds. */
+const maxFlushMs = 1_000;
 
 export interface LogOptions {
   readonly level: string;
@@ -29,7 +35,7 @@ export interface ProcessLog {
 /**
  * Creates the process's logger: JSON lines on standard output, or lines for people where that is a terminal. Fields have
  * OpenTelemetry's names (logs data model; semantic conventions), and what is logged within a call says which. An error
- * that comes again and again is logged once in ten seconds, and counted.
+ * that comes again and again is logged once in ten seconds, and counted. Throws StartError where lines cannot be kept.
  */
 export async function createLogger({ level, file, further }: LogOptions): Promise<ProcessLog> {
   const streams = [
@@ -81,22 +87,21 @@ function shown(fields: Record<string, unknown>): Record<string, unknown> {
   return { ...fields, err: undefined, "exception.type": type, "exception.message": message, "exception.stacktrace": stack };
 }
 
-/**
- * Standard output. What is logged in one turn of the event loop is written at its end, in one piece. A log that cannot be written, to a
- * pipe that was closed or a disk that is full, is no reason to stop serving, nor not to end.
- */
+/** Standard output. What is logged in one turn of the event loop is written at its end, in one piece. */
 function standardOutput(): DestinationStream {
-  const destination = pino.destination({ dest: 1, maxLength: maxWaiting });
-  // At the end of the process, sonic-boom 4 tries for ever to write what could not be written.
-  destination.on("error", () => {
-    destination.flushSync = () => {};
-  });
+  let endedMs: number | undefined;
+  const retryEAGAIN = (): boolean => endedMs === undefined || performance.now() - endedMs < maxFlushMs;
+  const destination = new sonicBoom.SonicBoom({ fd: 1, maxLength: maxWaiting, retryEAGAIN });
   let lines = "";
   const writeLines = (): void => {
     destination.write(lines);
     lines = "";
   };
-  process.on("exit", () => lines !== "" && writeLines());
+  process.on("exit", () => {
+    endedMs = performance.now();
+    if (lines !== "") writeLines();
+  });
+  flushAtExit(destination);
   return {
     write(line) {
       if (lines === "") setImmediate(writeLines);
@@ -107,15 +112,32 @@ function standardOutput(): DestinationStream {
 
 async function keptFiles(directory: string, name: string): Promise<DestinationStream> {
   const { default: roll } = await import("pino-roll");
-  const destination = await roll({
-    file: join(directory, `${name}.jsonl`),
-    size: kept.size,
-    limit: { count: kept.files - 1, removeOtherLogFiles: true },
-    mkdir: true,
-    maxLength: maxWaiting,
-  });
-  return destination.on("error", () => {
-    destination.flushSync = () => {};
+  try {
+    const destination = await roll({
+      file: join(directory, `${name}.jsonl`),
+      size: kept.size,
+      limit: { count: kept.files - 1, removeOtherLogFiles: true },
+      mkdir: true,
+      maxLength: maxWaiting,
+    });
+    await once(destination, "ready");
+    const lastByte = readFileSync(destination.file).at(-1);
+    if (lastByte !== undefined && lastByte !== 10) destination.write("\n"); // a process was killed in the midst of a line
+    flushAtExit(destination);
+    return destination;
+  } catch (error) {
+    const why = error instanceof Error ? error.message : error;
+    throw new StartError(`PARLEY_LOG_DIR: no log can be kept in ${directory} (${why}): set it to a folder that can be written`);
+  }
+}
+
+/** A log that cannot be written, to a pipe that was closed or a disk that is full, is no reason to stop serving, nor not to end. */
+function flushAtExit(destination: SonicBoom): void {
+  destination.on("error", () => {});
+  process.on("exit", () => {
+    try {
+      destination.flushSync();
+    } catch {}
   });
 }
 

@@ -28,6 +28,7 @@ test.each([
     { OTEL_TRACES_EXPORTER: "otlp", OTEL_TRACES_SAMPLER: "parentbased_traceidratio", OTEL_TRACES_SAMPLER_ARG: "7" },
     'OTEL_TRACES_SAMPLER_ARG: "7" is wrong',
   ],
+  [{ OTEL_EXPORTER_OTLP_ENDPOINT: "collector:4318" }, 'OTEL_EXPORTER_OTLP_ENDPOINT: "collector:4318" is wrong; expected a URL'],
   [{ OTEL_TRACES_EXPORTER: "otlp", OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" }, 'OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" is wrong'],
 ])("%j keeps a process from starting, and says why", async (env, message) => {
   await expect(openOtlp(env)).rejects.toThrow(message);
@@ -64,7 +65,7 @@ test("of a collector that does not take what is sent the log tells", async () =>
   const lines: string[] = [];
   otlp.tellTroubles(createLoggerTo("info", { write: (line) => void lines.push(line) }).log);
   otlp.tracerOf("orders")?.startSpan("call").end();
-  await eventually(() => expect(lines.join("")).toContain('"body":"the collector does not take what is sent"'));
+  await eventually(() => expect(lines.join("")).toContain('"body":"OpenTelemetry cannot do what it should"'));
 });
 
 /** Opens what sends traces to this server. */

@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { DiagLogLevel, diag, type Tracer } from "@opentelemetry/api";
 import type { Sampler } from "@opentelemetry/sdk-trace";
 import type { DestinationStream, Logger } from "pino";
+import { runOutsideOfCalls } from "../rpc/current-call.ts";
 import { StartError } from "../start-error.ts";
 
 /** How long the end of a process waits for a collector that does not answer, in milliseconds. */
@@ -13,7 +14,7 @@ export interface Otlp {
   tracerOf(serviceName: string): Tracer | undefined;
   /** Where log lines go; undefined: they are not sent. */
   readonly logs: DestinationStream | undefined;
-  /** From now on logs what the collector did not take. */
+  /** Logs what is wrong with its variables, and from now on what the collector did not take. */
   tellTroubles(log: Logger): void;
   /** Sends what waits to be sent. */
   close(): Promise<void>;
@@ -25,7 +26,7 @@ type Variables = NodeJS.ProcessEnv;
 /**
  * Opens what the standard variables ask for: traces where `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` says where
  * to, or `OTEL_TRACES_EXPORTER` is `otlp`; log lines where `OTEL_LOGS_EXPORTER` is `otlp`. Nothing of OpenTelemetry's SDK is loaded for
- * what is not asked for. Throws StartError for a sampler, an exporter or a protocol that there is not here.
+ * what is not asked for. Throws StartError for a sampler, an exporter or a protocol that there is not here, and a place that is none.
  */
 export async function openOtlp(env: Variables): Promise<Otlp> {
   if (env["OTEL_SDK_DISABLED"]?.toLowerCase() === "true") return nothing;
@@ -33,11 +34,21 @@ export async function openOtlp(env: Variables): Promise<Otlp> {
   const isTraced = isChosen(env, "OTEL_TRACES_EXPORTER", endpoint ? "otlp" : "none");
   const isLogged = isChosen(env, "OTEL_LOGS_EXPORTER", "none");
   if (!isTraced && !isLogged) return nothing;
+  for (const variable of ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"]) {
+    const url = env[variable] || "http://localhost:4318";
+    if (!/^https?:/.test(url) || !URL.canParse(url)) throw new StartError(`${variable}: "${url}" is wrong; expected a URL`);
+  }
   for (const variable of ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL"]) {
     const protocol = env[variable] || "http/json";
     // Whoever takes OTLP over HTTP takes both forms, at the same address (OTLP specification, OTLP/HTTP).
     if (!protocol.startsWith("http/")) throw new StartError(`${variable}: "${protocol}" is wrong; what is sent goes over HTTP, as JSON`);
   }
+  let tell = (text: string): void => void early.push(text);
+  const early: string[] = [];
+  const trouble = (text: string): void => tell(text);
+  const nothingToTell = (): void => {};
+  const logger = { error: trouble, warn: trouble, info: nothingToTell, debug: nothingToTell, verbose: nothingToTell };
+  diag.setLogger(logger, { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true });
   const resourceOf = await openResources();
   const traces = isTraced ? await openTraces(env, resourceOf) : undefined;
   const logs = isLogged ? await openLogs(resourceOf) : undefined;
@@ -45,10 +56,9 @@ export async function openOtlp(env: Variables): Promise<Otlp> {
     tracerOf: (serviceName) => traces?.tracerOf(serviceName),
     logs: logs?.stream,
     tellTroubles: (log) => {
-      const tell = (text: string): void => log.warn({ "error.message": messageOf(text) }, "the collector does not take what is sent");
-      const nobody = (): void => {};
-      const logger = { error: tell, warn: tell, info: nobody, debug: nobody, verbose: nobody };
-      diag.setLogger(logger, { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true });
+      // Not within the call that happened to start a timer.
+      tell = (text) => runOutsideOfCalls(() => log.warn({ "error.message": messageOf(text) }, "OpenTelemetry cannot do what it should"));
+      for (const text of early.splice(0)) tell(text);
     },
     async close() {
       const enough = new AbortController();

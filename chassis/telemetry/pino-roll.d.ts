@@ -1,11 +1,6 @@
 /** pino-roll has no types of its own: what is used of it, by its README. */
 declare module "pino-roll" {
-  import type { DestinationStream } from "pino";
-
-  interface RollingFile extends DestinationStream {
-    on(event: "error", listener: (error: Error) => void): this;
-    flushSync(): void;
-  }
+  import type { SonicBoom } from "sonic-boom";
 
   export default function roll(options: {
     readonly file: string;
@@ -13,5 +8,5 @@ declare module "pino-roll" {
     readonly limit: { readonly count: number; readonly removeOtherLogFiles: boolean };
     readonly mkdir: boolean;
     readonly maxLength: number;
-  }): Promise<RollingFile>;
+  }): Promise<SonicBoom & { readonly file: string }>;
 }

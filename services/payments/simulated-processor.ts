@@ -157,7 +157,10 @@ export function openSimulatedProcessor(url: string): PaymentProcessor & Stoppabl
 }
 
 function noAnswer(): Error {
-  return fail(ErrorReason.UNAVAILABLE, "the payment processor does not answer; whether it was done is not known: repeat the call");
+  return fail(
+    ErrorReason.NEIGHBOUR_UNAVAILABLE,
+    "the payment processor does not answer; whether it was done is not known: repeat the call",
+  );
 }
 
 /** Takes or gives up what is kept, where that was not decided before; returns what was. */

@@ -41,6 +41,8 @@ export async function openArena({
   readonly seconds: number;
   readonly dataDir?: string;
 }): Promise<Arena> {
+  const removeData = (): void => rmSync(dataDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+  process.once("exit", removeData); // it may be told to stop while it starts
   const faultsFile = join(dataDir, "faults.json");
   let faults: Record<string, Fault> = {};
   writeFaults(faultsFile, faults);
@@ -107,7 +109,7 @@ export async function openArena({
     async stop() {
       await load.stop();
       await suite.stop();
-      rmSync(dataDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+      removeData();
     },
   };
 }

@@ -19,7 +19,7 @@ export function mountDisk(): { readonly path: string; unmount(): void } | undefi
   return {
     path,
     unmount() {
-      execFileSync("umount", [path]);
+      execFileSync("umount", ["--lazy", path]); // its Postgres may still be ending
       rmSync(path, { recursive: true });
     },
   };

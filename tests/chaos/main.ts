@@ -1,9 +1,10 @@
 // Breaks things in a suite of its own under load, one after another, and measures what was promised: npm run chaos
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { onStopSignal } from "@parley/chassis/signals.ts";
 import { exitOnStartError, StartError } from "@parley/chassis/start-error.ts";
 import { parseArguments } from "../../tools/arguments.ts";
-import { openArena } from "./arena.ts";
+import { type Arena, openArena } from "./arena.ts";
 import { type Outcome, runScenarios, tableOf } from "./chaos.ts";
 import { diskFull, postgresGone, postgresSlow } from "./database-scenarios.ts";
 import { mountDisk } from "./disk.ts";
@@ -13,6 +14,16 @@ import { wrongClock } from "./wrong-clock.ts";
 
 const usage = "npm run chaos -- [--only <part of a fault's name>] [--json <file>]";
 const times = { brokenMs: 15_000, quietMs: 5_000, slack: 1 };
+let opening: Promise<Arena> | undefined;
+let disk: ReturnType<typeof mountDisk>;
+onStopSignal({
+  async stop() {
+    await (await opening)?.stop();
+    disk?.unmount();
+    process.exit(130);
+  },
+  kill: () => process.exit(130),
+});
 
 try {
   const options = { only: { type: "string", default: "" }, json: { type: "string", default: "" } } as const;
@@ -23,7 +34,7 @@ try {
   const names = [...scenarios, diskFull("")].map(({ name }) => name);
   if (!names.some((name) => name.includes(only))) throw new StartError(`no fault is called ${only}; there are\n  ${names.join("\n  ")}`);
   await run(scenarios.filter(isWanted));
-  const disk = isWanted(diskFull("")) ? mountDisk() : undefined;
+  if (isWanted(diskFull(""))) disk = mountDisk();
   if (disk !== undefined) {
     const dataDir = join(disk.path, "data");
     mkdirSync(dataDir);
@@ -35,7 +46,8 @@ try {
 
   async function run(scenarios: readonly Scenario[], dataDir?: string): Promise<void> {
     if (scenarios.length === 0) return;
-    const arena = await openArena({ seconds: 600, ...(dataDir !== undefined && { dataDir }) });
+    opening = openArena({ seconds: 600, ...(dataDir !== undefined && { dataDir }) });
+    const arena = await opening;
     try {
       const begin = (name: string): void => void process.stdout.write(`${name} …\n`);
       const some = await runScenarios(arena, scenarios, times, begin, ({ findings }) => {
