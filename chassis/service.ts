@@ -11,7 +11,7 @@ import { loadMigrations, migrate } from "./data/migrations.ts";
 import type { EventLoopWatch } from "./event-loop.ts";
 import { createHealth } from "./rpc/health.ts";
 import { serverInterceptors } from "./rpc/interceptors/all.ts";
-import { loadShedding } from "./rpc/interceptors/load-shedding.ts";
+import { createLoadShedder, loadShedding } from "./rpc/interceptors/load-shedding.ts";
 import { warmValidation } from "./rpc/interceptors/validation.ts";
 import { internalError } from "./rpc/internal-error.ts";
 import { createReflection } from "./rpc/reflection.ts";
@@ -172,7 +172,11 @@ export function defineService<Shape extends ConfigShape, Schema = never>(definit
         port: grpcPort,
         implementations: [...implementations, health.implementation, ...reflection],
         interceptors: [
-          ...serverInterceptors({ telemetry, shed: loadShedding(telemetry, eventLoop), authenticate: createAuthenticate(auth) }),
+          ...serverInterceptors({
+            telemetry,
+            shed: loadShedding(createLoadShedder(telemetry, eventLoop)),
+            authenticate: createAuthenticate(auth),
+          }),
           ...(runtime.around === undefined ? [] : [runtime.around]),
         ],
         unexpected: (error) => internalError(error, log),

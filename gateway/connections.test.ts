@@ -13,6 +13,24 @@ import { openTestGateway, talk } from "./testing.ts";
 
 const echoPath = "/parley.testing.v1.EchoService/Echo";
 
+test("many connections at once are taken in within few turns of a busy event loop", async () => {
+  const { port } = await openTestGateway();
+  let [answered, turns] = [0, 0];
+  const busy = (): void => {
+    const untilMs = performance.now() + 5;
+    while (performance.now() < untilMs);
+    if (answered < 128) setImmediate(busy);
+    turns++;
+  };
+  const talks = Array.from({ length: 128 }, async () => {
+    await talk(port, "GET /testing/echo/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    answered++;
+  });
+  busy();
+  await Promise.all(talks);
+  expect(turns).toBeLessThan(128); // libuv takes in one a turn from each socket that listens
+});
+
 describe("slow clients are cut off, and others are served meanwhile:", () => {
   const env = { PARLEY_GATEWAY_HEADER_TIMEOUT: "200ms", PARLEY_GATEWAY_BODY_TIMEOUT: "200ms", PARLEY_GATEWAY_UNREAD_TIMEOUT: "200ms" };
   const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";

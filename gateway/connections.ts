@@ -27,6 +27,7 @@ export interface ConnectionLimits {
    */
   readonly unreadTimeoutMs: number;
   readonly addresses: ClientAddresses;
+  readonly maxConnections: number;
   /** Not for proxies that are trusted: theirs are of many clients. */
   readonly maxConnectionsPerClient: number;
   readonly maxRequests: number;
@@ -137,6 +138,7 @@ export function createConnections(limits: ConnectionLimits): Connections {
 
   return {
     add(socket) {
+      if (states.size >= limits.maxConnections) return undefined;
       const peer = addresses.peerOf(socket);
       const client = clientKeyOf(peer);
       if (!addresses.isProxy(peer) && connectionsOf.get(client) >= limits.maxConnectionsPerClient) return undefined;

@@ -3,9 +3,10 @@ import type { UniversalHandlerFn } from "@connectrpc/connect/protocol";
 import { createAuthenticate } from "@parley/chassis/auth/authenticate.ts";
 import { type Config, readConfig } from "@parley/chassis/config.ts";
 import { peerKey } from "@parley/chassis/rpc/context-keys.ts";
+import { criticalityOf } from "@parley/chassis/rpc/contract.ts";
 import { fail, retryAfter } from "@parley/chassis/rpc/errors.ts";
 import { gatewayInterceptors } from "@parley/chassis/rpc/interceptors/all.ts";
-import { loadShedding } from "@parley/chassis/rpc/interceptors/load-shedding.ts";
+import { createLoadShedder } from "@parley/chassis/rpc/interceptors/load-shedding.ts";
 import { internalError } from "@parley/chassis/rpc/internal-error.ts";
 import { createReflection } from "@parley/chassis/rpc/reflection.ts";
 import { createShutdown } from "@parley/chassis/rpc/shutdown.ts";
@@ -31,7 +32,7 @@ import { createRateLimit } from "./rate-limit.ts";
 import { refuseCall } from "./refuse.ts";
 import { relay } from "./relay.ts";
 import { endBody } from "./request-body.ts";
-import { createRestHandler } from "./rest.ts";
+import { createRest } from "./rest.ts";
 import { createRpcHandlers } from "./rpc.ts";
 
 /** When to try again a call that was one too many in progress. */
@@ -72,14 +73,15 @@ export function createGateway(serviceNames: readonly string[]): Component {
       const reflection = config.PARLEY_GATEWAY_REFLECTION === "on" ? createReflection(contracts) : [];
       const options = {
         methods: [...methods, ...reflection.flatMap((served) => Object.values(served.methods))],
-        interceptors: gatewayInterceptors({ telemetry, shed: loadShedding(telemetry, runtime.eventLoop), report: reportCallEnd }),
+        interceptors: gatewayInterceptors({ telemetry, report: reportCallEnd }),
         unexpected: (error: unknown) => (error instanceof ConnectError ? error : internalError(error, log)),
         maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
         shutdown,
       };
       const rpc = createRpcHandlers({ ...options, types });
       const pages = createPages(contracts);
-      const rest = createRestHandler({ ...options, reservedPaths: [...pages.keys()] });
+      const shedder = createLoadShedder(telemetry, runtime.eventLoop);
+      const rest = createRest({ ...options, reservedPaths: [...pages.keys()] });
       const addresses = createClientAddresses(config.PARLEY_GATEWAY_TRUSTED_PROXIES);
       const origins = new Set(config.PARLEY_CORS_ORIGINS);
       const rateLimit =
@@ -117,7 +119,20 @@ export function createGateway(serviceNames: readonly string[]): Component {
             return refuseCall(request, response, refusal);
           }
         }
-        const unknown = protocolOf(request) === "rest" ? rest : async () => unknownMethod(request);
+        const isRest = protocolOf(request) === "rest";
+        const method = found?.method ?? (isRest ? rest.methodAt(request.method ?? "", path) : undefined);
+        if (method !== undefined) {
+          try {
+            // Before anything is done for the call: a refusal must cost next to nothing where many are needed.
+            const leave = shedder.admit(criticalityOf(method));
+            if (method.methodKind === "unary") response.once("close", leave);
+            else leave();
+          } catch (error) {
+            end.error = ConnectError.from(error);
+            return refuseCall(request, response, end.error);
+          }
+        }
+        const unknown = isRest ? rest.handle : async () => unknownMethod(request);
         const handler: UniversalHandlerFn = found ?? page ?? unknown;
         const contextValues = createContextValues().set(peerKey, client).set(callEndKey, end);
         await serveRequest(request, response, { handler, contextValues, maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES, log });

@@ -1,6 +1,7 @@
+import { once } from "node:events";
 import { createServer as createHttp1Server, type RequestListener } from "node:http";
 import { createServer as createHttp2Server } from "node:http2";
-import { createServer as createTcpServer } from "node:net";
+import { connect, createServer as createTcpServer, type Server, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { TlsFiles } from "@parley/chassis/tls-files.ts";
 import { type Connection, type ConnectionLimits, createConnections, idleMs } from "./connections.ts";
@@ -8,6 +9,8 @@ import { isGone, type NodeHandler, type NodeRequest, type NodeResponse } from ".
 
 /** Connections that wait to be taken in: Node's 511 are soon full where a gateway has more to do than it can, and further ones hang for seconds. */
 const backlog = 4_096;
+/** Sockets that listen on one port. */
+const listeners = 64;
 
 /** What a client without TLS sends first when it knows that the server speaks HTTP/2 (RFC 9113, section 3.4). */
 const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
@@ -43,7 +46,6 @@ export interface OnePortOptions extends ConnectionLimits {
   readonly handler: NodeHandler;
   /** Refuses a request beyond the limits of its client or of all together, at little cost. */
   readonly refuse: (request: NodeRequest, response: NodeResponse, tooMany: "client" | "all") => void;
-  readonly maxConnections: number;
   /** Streams that one HTTP/2 connection may have open; a client keeps further ones back. */
   readonly maxStreams: number;
   /** The certificate that new connections are served with; undefined: they are not encrypted. */
@@ -103,7 +105,7 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
     http2.emit("connection", socket);
     if (socket instanceof TLSSocket) socket.emit("secureConnect"); // Node says so on a client's side alone, but its HTTP/2 waits for it
   };
-  const server = createTcpServer({ noDelay: true, allowHalfOpen: true }, (tcp) => {
+  const accept = (tcp: Socket): void => {
     const secureContext = options.tls?.context;
     const socket = secureContext === undefined ? tcp : new TLSSocket(tcp, { isServer: true, secureContext, ALPNProtocols: alpn });
     const connection = connections.add(socket);
@@ -129,25 +131,56 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
       socket.unshift(seen);
       begin(isHttp2);
     });
-  });
-  server.maxConnections = options.maxConnections;
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen({ port: options.port, host: options.host, backlog }, resolve);
-  });
+  };
+  const { port, servers } = await listen(options, accept);
 
-  const address = server.address();
   return {
-    port: typeof address === "object" && address !== null ? address.port : options.port,
+    port,
     announceDrain() {
       draining = true;
       connections.announceDrain();
     },
     async drain(giveUp) {
       draining = true;
-      server.close();
+      for (const server of servers) server.close();
       await connections.drain(giveUp);
       http1.close();
     },
   };
+}
+
+/**
+ * Listens, with several sockets where the system lets them share a port: since 1.45, libuv takes in one connection from each in a turn of the
+ * event loop, and a turn is long where there is much to do.
+ */
+async function listen(
+  { host, port: wanted }: OnePortOptions,
+  accept: (socket: Socket) => void,
+): Promise<{ port: number; servers: Server[] }> {
+  const isShared = process.platform === "linux";
+  const open = async (port: number): Promise<Server> => {
+    const server = createTcpServer({ noDelay: true, allowHalfOpen: true }, accept);
+    server.listen({ port, host, backlog, reusePort: isShared });
+    await once(server, "listening");
+    return server;
+  };
+  // Another gateway would share the port with this one.
+  if (isShared && wanted !== 0 && (await isAnswered(wanted, host))) throw new Error(`EADDRINUSE: somebody answers at port ${wanted}`);
+  const first = await open(wanted);
+  const address = first.address();
+  const port = typeof address === "object" && address !== null ? address.port : wanted;
+  const others = isShared ? await Promise.all(Array.from({ length: listeners - 1 }, () => open(port))) : [];
+  return { port, servers: [first, ...others] };
+}
+
+async function isAnswered(port: number, host: string): Promise<boolean> {
+  const socket = connect({ port, host });
+  try {
+    await once(socket, "connect");
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
 }

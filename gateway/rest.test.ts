@@ -16,7 +16,7 @@ import { http } from "@parley/gen/google/api/annotations_pb.js";
 import { HttpRuleSchema } from "@parley/gen/google/api/http_pb.js";
 import { CollectionsSchema, EverythingSchema } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { expect, test } from "vitest";
-import { createRestHandler, type RestOptions } from "./rest.ts";
+import { createRest, type RestOptions } from "./rest.ts";
 
 type Rule = MessageInitShape<typeof HttpRuleSchema>;
 type Pattern = NonNullable<Rule["pattern"]>;
@@ -65,14 +65,14 @@ function handlerWith(more: Partial<RestOptions>, ...methods: DescMethod[]) {
     return spec!.kind === "unary" ? { ...spec!, impl: (request: Message) => request } : spec!;
   });
   const shutdown = createShutdown("the gateway");
-  return createRestHandler({
+  return createRest({
     methods: specs,
     interceptors: [],
     maxMessageBytes: 10_000,
     shutdown,
     ...more,
     unexpected: (error) => (error instanceof ConnectError ? error : expect.unreachable(String(error))),
-  });
+  }).handle;
 }
 
 /** What a method with the rule got from a request such as `GET /v1/messages/1`, as JSON; or the status and message of its error. */

@@ -1,4 +1,13 @@
-import { create, type DescMessage, fromJson, type JsonObject, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
+import {
+  create,
+  type DescMessage,
+  type DescMethod,
+  fromJson,
+  type JsonObject,
+  type JsonValue,
+  type Message,
+  toJson,
+} from "@bufbuild/protobuf";
 import { Code, ConnectError, createHandlerContext, type HandlerContext, type Interceptor, type MethodImplSpec } from "@connectrpc/connect";
 import {
   assertByteStreamRequest,
@@ -41,18 +50,26 @@ const tooLarge = ErrorReasonSchema.value[ErrorReason.BODY_TOO_LARGE].localName;
 
 type Route = Binding & { readonly spec: MethodImplSpec & { kind: "unary" | "server_streaming" } };
 
+/** The methods' REST form. */
+export interface Rest {
+  readonly handle: UniversalHandlerFn;
+  /** Returns the method that a request calls, if any. */
+  methodAt(verb: string, path: string): DescMethod | undefined;
+}
+
 /**
- * Returns the handler of the methods' REST form, as `google.api.http` in their contracts
+ * Creates the handler of the methods' REST form, as `google.api.http` in their contracts
  * describes it (google/api/http.proto). Errors are `google.rpc.Status` as JSON, under the HTTP
  * status of their code; streams are lines of JSON, or events where the client accepts them.
  *
  * Throws, naming the methods, on a rule that it cannot follow, and on two methods at one route.
  */
-export function createRestHandler(options: RestOptions): UniversalHandlerFn {
+export function createRest(options: RestOptions): Rest {
   const find = createRouter(options.methods.flatMap(routesOf), nameOf);
   for (const path of options.reservedPaths ?? [])
     for (const { route } of find(path)) throw new Error(`${nameOf(route)} has a route at ${path}, where the gateway has a page of its own`);
-  return async (request) => {
+  const methodAt = (verb: string, path: string) => find(path).find(({ route }) => takes(route, verb))?.route.spec.method;
+  const handle: UniversalHandlerFn = async (request) => {
     const { pathname, searchParams } = new URL(request.url);
     const found = find(pathname);
     if (found.length === 0)
@@ -69,6 +86,7 @@ export function createRestHandler(options: RestOptions): UniversalHandlerFn {
       return refuse(request, options.unexpected(error));
     }
   };
+  return { handle, methodAt };
 }
 
 /** Tells an error that there is no call of, and the log of requests too. */

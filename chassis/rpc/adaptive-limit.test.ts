@@ -40,7 +40,7 @@ test("a limit falls to half at once at most, and never below what a burst may be
   limit.adapt(10_000);
   expect(limit.current).toBe(200);
   for (let time = 0; time < 20; time++) limit.adapt(10_000);
-  expect(limit.current).toBe(32);
+  expect(limit.current).toBe(192);
 });
 
 test("when the event loop is on time again, the limit rises, quickly where it is not used", () => {

@@ -2,11 +2,14 @@ import { Criticality } from "@parley/gen/parley/options/v1/options_pb.js";
 
 /**
  * How late the event loop may be in the mean of half a second, in milliseconds. Busy with 32 calls at once it is 10 to 40 late, while a
- * process starts up to 60; a limit of 25 to 60 let an overloaded suite answer 55 to 77 % of what it could, 100 let it answer 87 to 112 %, and 200 cut off nothing.
+ * process starts up to 60; with less, an overloaded suite answers much less than it could, and 200 cuts off nothing.
  */
 const lateMs = 100;
-/** Calls in progress above which some are refused: at least, so that a burst alone is no overload, and at most, which is as good as none. */
-const limits = { least: 32, most: 10_000 };
+/**
+ * Calls in progress above which some are refused: at least, what is done in about a second, half of most deadlines, because refusals
+ * cost something too, and whoever is refused comes again; and at most, which is as good as none.
+ */
+const limits = { least: 192, most: 10_000 };
 /** A loop that is late cuts the limit down to what would not be, at most to half of it at once; one that is not raises it, slowly where it is used. */
 const factors = { cut: 0.5, raiseUsed: 1.1, raise: 2 };
 const usedShare = 0.5;

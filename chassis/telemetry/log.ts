@@ -16,6 +16,11 @@ const kept = { size: "8m", files: 4 };
 const maxWaiting = 16 * 1024 * 1024;
 /** How long the end of a process waits for who reads its lines, in milliseconds. */
 const maxFlushMs = 1_000;
+/** What is done of what was logged at the end of the process. */
+const atExit: (() => void)[] = [];
+process.on("exit", () => {
+  for (const end of atExit) end();
+});
 
 export interface LogOptions {
   readonly level: string;
@@ -97,7 +102,7 @@ function standardOutput(): DestinationStream {
     destination.write(lines);
     lines = "";
   };
-  process.on("exit", () => {
+  atExit.push(() => {
     endedMs = performance.now();
     if (lines !== "") writeLines();
   });
@@ -134,7 +139,7 @@ async function keptFiles(directory: string, name: string): Promise<DestinationSt
 /** A log that cannot be written, to a pipe that was closed or a disk that is full, is no reason to stop serving, nor not to end. */
 function flushAtExit(destination: SonicBoom): void {
   destination.on("error", () => {});
-  process.on("exit", () => {
+  atExit.push(() => {
     try {
       destination.flushSync();
     } catch {}

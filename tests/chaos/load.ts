@@ -37,7 +37,7 @@ export interface Load {
 }
 
 /** Connections over which they come: so many that requests hardly wait at the client, where no server could refuse them. */
-const connections = 2_048;
+const connections = 256;
 
 /** Starts to make requests, each at its time whether or not those before are answered (an open model: a slow server does not slow its clients down). */
 export function startLoad(gatewayUrl: string, streams: readonly Stream[]): Load {

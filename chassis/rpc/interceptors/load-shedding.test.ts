@@ -10,13 +10,13 @@ import { openTestServer, openTestTransport } from "../../testing/rpc.ts";
 import { testTelemetry } from "../../testing/telemetry.ts";
 import { implement } from "../implement.ts";
 import { serverInterceptors } from "./all.ts";
-import { loadShedding } from "./load-shedding.ts";
+import { createLoadShedder, loadShedding } from "./load-shedding.ts";
 
 /** A server whose event loop is late when the test says so, and whose calls wait until the test lets them go. */
 async function openBusy() {
   let tellLate: (ms: number) => void = () => {};
   const telemetry = testTelemetry();
-  const shed = loadShedding(telemetry, {
+  const shedder = createLoadShedder(telemetry, {
     onLook(callback) {
       tellLate = callback;
     },
@@ -32,7 +32,7 @@ async function openBusy() {
   };
   const handlers = { ...echo, echo: hold, echoCritical: hold, echoHedged: hold };
   const server = await openTestServer([implement(EchoService, handlers)], {
-    interceptors: serverInterceptors({ telemetry, shed, authenticate }),
+    interceptors: serverInterceptors({ telemetry, shed: loadShedding(shedder), authenticate }),
   });
   const client = createClient(EchoService, openTestTransport([server.port], { retries: false }));
   return { client, go, telemetry, tellLate: (ms: number) => tellLate(ms), waiting: () => waiting };
@@ -40,7 +40,7 @@ async function openBusy() {
 
 test("a service with more to do than it can refuses sheddable calls at once, with a delay, and takes critical ones", async () => {
   const { client, go, telemetry, tellLate, waiting } = await openBusy();
-  const calls = Array.from({ length: 60 }, () => client.echo({}));
+  const calls = Array.from({ length: 200 }, () => client.echo({}));
   await standstill(waiting);
   tellLate(10_000);
   tellLate(10_000);
@@ -52,7 +52,7 @@ test("a service with more to do than it can refuses sheddable calls at once, wit
   expect(delayMs).toBeGreaterThanOrEqual(500);
   expect((await failureOf(client.echo({}))).code).toBe(Code.ResourceExhausted);
   const critical = client.echoCritical({});
-  await eventually(() => expect(waiting()).toBe(61)); // it was let in, though the others are still there
+  await eventually(() => expect(waiting()).toBe(201)); // it was let in, though the others are still there
   go.resolve();
   await Promise.all([...calls, critical]);
   expect(await telemetry.registry.metrics()).toContain('parley_rpc_server_shed_calls_total{service_name="test",criticality="sheddable"} 1');
@@ -60,12 +60,12 @@ test("a service with more to do than it can refuses sheddable calls at once, wit
 
 test("what is called for a critical call is critical", async () => {
   const { client, go, tellLate, waiting } = await openBusy();
-  const calls = Array.from({ length: 60 }, () => client.echo({}));
+  const calls = Array.from({ length: 200 }, () => client.echo({}));
   await standstill(waiting);
   tellLate(10_000);
   tellLate(10_000);
   const inherited = client.echoHedged({}, { headers: { "x-parley-criticality": "critical" } });
-  await eventually(() => expect(waiting()).toBe(61));
+  await eventually(() => expect(waiting()).toBe(201));
   go.resolve();
   await Promise.all([...calls, inherited]);
 });

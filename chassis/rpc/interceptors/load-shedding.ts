@@ -11,9 +11,13 @@ import { fail, retryAfter } from "../errors.ts";
 /** After how long one that was refused may come again, in milliseconds: at random, so that not all come at once. */
 const retryMs = { least: 500, most: 1_500 };
 
-/** Refuses the calls on which least depends while a component has more to do than it can, with `RESOURCE_EXHAUSTED`. Streams are refused like others, but not counted. */
-export function loadShedding(telemetry: Telemetry, eventLoop: EventLoopWatch): Interceptor {
-  const { serviceName, registry } = telemetry;
+/** Refuses the calls on which least depends while a component has more to do than it can. */
+export interface LoadShedder {
+  /** Lets a call in, which must leave when it has ended. Throws `OVERLOADED` where it is refused. */
+  admit(criticality: Criticality): () => void;
+}
+
+export function createLoadShedder({ serviceName, registry }: Telemetry, eventLoop: EventLoopWatch): LoadShedder {
   const { shed, current } = shedMetrics(registry);
   const limit = createAdaptiveLimit();
   for (const one of [Criticality.CRITICAL, Criticality.DEFAULT, Criticality.SHEDDABLE])
@@ -22,14 +26,21 @@ export function loadShedding(telemetry: Telemetry, eventLoop: EventLoopWatch): I
     limit.adapt(meanLateMs);
     current.set({ service_name: serviceName }, Math.floor(limit.current));
   });
-  return (next) => async (req) => {
-    const criticality = findCurrentCall()?.criticality ?? Criticality.DEFAULT;
-    const leave = limit.admit(criticality);
-    if (leave === undefined) {
+  return {
+    admit(criticality) {
+      const leave = limit.admit(criticality);
+      if (leave !== undefined) return leave;
       shed.inc({ service_name: serviceName, criticality: nameOf(criticality) });
       const delayMs = retryMs.least + Math.random() * (retryMs.most - retryMs.least);
       throw fail(ErrorReason.OVERLOADED, `${serviceName} has more to do than it can; try again later`, {}, retryAfter(delayMs));
-    }
+    },
+  };
+}
+
+/** Lets calls in by their criticality. Streams are refused like others, but not counted. */
+export function loadShedding(shedder: LoadShedder): Interceptor {
+  return (next) => async (req) => {
+    const leave = shedder.admit(findCurrentCall()?.criticality ?? Criticality.DEFAULT);
     if (req.stream) leave();
     try {
       return await next(req);
