@@ -30,7 +30,7 @@ test("a late event loop cuts the limit, and the least critical calls are refused
   const sheddable = fill(limit, SHEDDABLE);
   const others = fill(limit, DEFAULT);
   const critical = fill(limit, CRITICAL);
-  expect([sheddable.length, others.length, critical.length]).toEqual([100, 60, 200]);
+  expect([sheddable.length, others.length, critical.length]).toEqual([140, 40, 200]);
 });
 
 test("a limit falls to half at once at most, and never below what a burst may be", () => {

@@ -14,7 +14,7 @@ const limits = { least: 192, most: 10_000 };
 const factors = { cut: 0.5, raiseUsed: 1.1, raise: 2 };
 const usedShare = 0.5;
 /** The share of the limit above which calls are refused that are not critical. Critical ones have a limit of their own, which is as high. */
-const shares = { [Criticality.DEFAULT]: 0.8, [Criticality.SHEDDABLE]: 0.5 } as const;
+const shares = { [Criticality.DEFAULT]: 0.9, [Criticality.SHEDDABLE]: 0.7 } as const;
 
 /** A limit of calls in progress. */
 export interface AdaptiveLimit {
