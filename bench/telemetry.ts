@@ -11,8 +11,8 @@ import { ask } from "../tests/chaos/load.ts";
 import { openCollector } from "../tests/collector.ts";
 import { shown } from "./shown.ts";
 
-const rounds = 9;
-const secondsEach = 3;
+const rounds = 25;
+const secondsEach = 1.5;
 const connections = 16;
 
 const collector = await openCollector();

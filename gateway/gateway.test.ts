@@ -520,18 +520,17 @@ test("a gateway with more to do than it can refuses calls at once, in each proto
   const refused: { header: string | null; body: unknown }[] = [];
   const refusedByGrpc: unknown[] = [];
   let isOver = false;
-  const clients = Array.from({ length: 250 }, async () => {
+  const restClients = Array.from({ length: 150 }, async () => {
     while (!isOver) {
       const response = await fetch(`${url}/testing/echo/x`);
       const body: unknown = await response.json();
       if (response.status === 429) refused.push({ header: response.headers.get("retry-after"), body });
     }
   });
-  const grpcClient = async (): Promise<void> => {
+  const grpcClients = Array.from({ length: 150 }, async () => {
     while (!isOver) await client.echo({}).catch((error: unknown) => refusedByGrpc.push(ConnectError.from(error).code));
-  };
+  });
   try {
-    const all = grpcClient();
     const message = "gateway has more to do than it can; try again later"; // the service behind it would say so too
     await eventually(() =>
       expect(refused).toContainEqual({
@@ -541,9 +540,8 @@ test("a gateway with more to do than it can refuses calls at once, in each proto
     );
     await eventually(() => expect(refusedByGrpc).toContain(Code.ResourceExhausted));
     await client.echoCritical({});
-    isOver = true;
-    await Promise.all([...clients, all]);
   } finally {
     isOver = true;
+    await Promise.all([...restClients, ...grpcClients]);
   }
 });
