@@ -138,8 +138,14 @@ async function openShop() {
     let reached: string | undefined;
     while (reached === undefined) {
       const placing = place(customerId, port, options).catch(() => undefined); // its answer may die with the process
-      if (!isUndoing) reached = await stopped;
-      else {
+      if (!isUndoing) {
+        // The order may not be placed, or another process may take it up.
+        const ended = placing.then(async (orderId) => {
+          if (orderId !== undefined) await eventually(async () => expect(await stateOf(orderId)).toBe(OrderState.CONFIRMED));
+          return undefined;
+        });
+        reached = await Promise.race([stopped, ended]);
+      } else {
         const orderId = await placing;
         if (orderId === undefined) throw new Error("the order was not placed");
         await eventually(async () => expect(await stateOf(orderId)).toBe(OrderState.CONFIRMED));
