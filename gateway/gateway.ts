@@ -3,7 +3,7 @@ import type { UniversalHandlerFn } from "@connectrpc/connect/protocol";
 import { createAuthenticate } from "@parley/chassis/auth/authenticate.ts";
 import { type Config, readConfig } from "@parley/chassis/config.ts";
 import { peerKey } from "@parley/chassis/rpc/context-keys.ts";
-import { criticalityOf } from "@parley/chassis/rpc/contract.ts";
+import { criticalityOf, methodName } from "@parley/chassis/rpc/contract.ts";
 import { fail, retryAfter } from "@parley/chassis/rpc/errors.ts";
 import { gatewayInterceptors } from "@parley/chassis/rpc/interceptors/all.ts";
 import { createLoadShedder } from "@parley/chassis/rpc/interceptors/load-shedding.ts";
@@ -24,8 +24,8 @@ import { contractsOf, types } from "./contracts.ts";
 import { answerCors } from "./cors.ts";
 import { unknownMethod } from "./error-response.ts";
 import { serveRequest } from "./node-handler.ts";
-import { cut, isGone, type NodeRequest, type NodeResponse, pathOf } from "./node-request.ts";
-import { openOnePort } from "./one-port.ts";
+import { cut, isGone, pathOf } from "./node-request.ts";
+import { type OnePortOptions, openOnePort } from "./one-port.ts";
 import { createPages } from "./pages.ts";
 import { protocolOf } from "./protocol.ts";
 import { createRateLimit } from "./rate-limit.ts";
@@ -100,7 +100,7 @@ export function createGateway(serviceNames: readonly string[]): Component {
       });
       const tls = await openTls(config, log);
 
-      const handle = async (request: NodeRequest, response: NodeResponse): Promise<void> => {
+      const handle: (...args: Parameters<OnePortOptions["handler"]>) => Promise<void> = async (request, response, onEnd) => {
         const client = addresses.clientOf(request);
         const end = logRequest(request, response, client, log);
         response.setHeader("x-content-type-options", "nosniff");
@@ -125,11 +125,13 @@ export function createGateway(serviceNames: readonly string[]): Component {
           try {
             // Before anything is done for the call: a refusal must cost next to nothing where many are needed.
             const leave = shedder.admit(criticalityOf(method));
-            if (method.methodKind === "unary") response.once("close", leave);
+            if (method.methodKind === "unary") onEnd(leave);
             else leave();
           } catch (error) {
-            end.error = ConnectError.from(error);
-            return refuseCall(request, response, end.error);
+            if (!(error instanceof ConnectError)) throw error;
+            end.method = methodName(method);
+            end.error = error;
+            return refuseCall(request, response, error);
           }
         }
         const unknown = isRest ? rest.handle : async () => unknownMethod(request);
@@ -140,8 +142,8 @@ export function createGateway(serviceNames: readonly string[]): Component {
       const listener = await openOnePort({
         host: common.PARLEY_HOST,
         port: config.PARLEY_GATEWAY_PORT,
-        handler: (request, response) => {
-          handle(request, response).catch((error: unknown) => {
+        handler: (request, response, onEnd) => {
+          handle(request, response, onEnd).catch((error: unknown) => {
             log.error({ err: error, "url.path": pathOf(request) }, "a request could not be answered");
             cut(response);
           });

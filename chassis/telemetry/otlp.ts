@@ -36,7 +36,8 @@ export async function openOtlp(env: Variables): Promise<Otlp> {
   if (!isTraced && !isLogged) return nothing;
   for (const variable of ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"]) {
     const url = env[variable] || "http://localhost:4318";
-    if (!/^https?:/.test(url) || !URL.canParse(url)) throw new StartError(`${variable}: "${url}" is wrong; expected a URL`);
+    if (!["http:", "https:"].includes(URL.parse(url)?.protocol ?? ""))
+      throw new StartError(`${variable}: "${url}" is wrong; expected a URL`);
   }
   for (const variable of ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL"]) {
     const protocol = env[variable] || "http/json";

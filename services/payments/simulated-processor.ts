@@ -159,7 +159,7 @@ export function openSimulatedProcessor(url: string): PaymentProcessor & Stoppabl
 function noAnswer(): Error {
   return fail(
     ErrorReason.NEIGHBOUR_UNAVAILABLE,
-    "the payment processor does not answer; whether it was done is not known: repeat the call",
+    "the payment processor does not answer; whether it was done is not known: repeat the call later",
   );
 }
 

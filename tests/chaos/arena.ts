@@ -52,7 +52,6 @@ export async function openArena({
       PARLEY_LOG_LEVEL: "warn",
       PARLEY_DATA_DIR: dataDir,
       PARLEY_GATEWAY_MAX_CALLS_PER_CLIENT: "10000",
-      PARLEY_GATEWAY_MAX_CONNECTIONS_PER_CLIENT: "10000",
       [faultsVariable]: faultsFile,
     },
   });

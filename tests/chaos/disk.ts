@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -19,6 +19,7 @@ export function mountDisk(): { readonly path: string; unmount(): void } | undefi
   return {
     path,
     unmount() {
+      if (!existsSync(path)) return;
       execFileSync("umount", ["--lazy", path]); // its Postgres may still be ending
       rmSync(path, { recursive: true });
     },

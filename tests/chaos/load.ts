@@ -36,7 +36,7 @@ export interface Load {
   stop(): Promise<void>;
 }
 
-/** Connections over which they come: so many that requests hardly wait at the client, where no server could refuse them. */
+/** Connections over which they come, as from a load balancer: what these cannot take waits there, and its time counts from when it is sent. */
 const connections = 256;
 
 /** Starts to make requests, each at its time whether or not those before are answered (an open model: a slow server does not slow its clients down). */

@@ -18,7 +18,7 @@ let opening: Promise<Arena> | undefined;
 let disk: ReturnType<typeof mountDisk>;
 onStopSignal({
   async stop() {
-    await (await opening)?.stop();
+    await (await opening?.catch(() => undefined))?.stop();
     disk?.unmount();
     process.exit(130);
   },

@@ -63,7 +63,7 @@ const shedMetrics = perRegistry((registers) => ({
   }),
   current: new Gauge({
     name: "parley_rpc_server_calls_limit",
-    help: "Calls in progress above which critical ones aside some are refused; it follows the event loop's delay.",
+    help: "Calls in progress above which critical ones are refused, others at a part of it; it follows the event loop's delay.",
     labelNames: ["service_name"],
     registers,
   }),
