@@ -56,8 +56,6 @@ export interface Connections {
   find(request: NodeRequest): Connection | undefined;
   /** Counts a request until its answer is sent, or returns of whom there are too many: its client, or all together. */
   addRequest(connection: Connection, request: NodeRequest, response: NodeResponse): "client" | "all" | undefined;
-  /** Calls back when a request that was added has ended, however that came; at once, where it has. */
-  onEnd(connection: Connection, response: NodeResponse, callback: () => void): void;
   /** Tells the clients of HTTP/2 to send further requests over another connection; those that come are answered (RFC 9113, section 6.8). */
   announceDrain(): void;
   /** Resolves when all requests have ended and every connection is closed; cuts those that are left a second after the signal fires. */
@@ -81,8 +79,6 @@ interface State extends Connection {
 
 interface OpenAnswer {
   readonly client: string;
-  /** What is called when it has ended. */
-  readonly callbacks: (() => void)[];
   /** Since when there is something of it that the client does not take. */
   sinceMs: number | undefined;
 }
@@ -121,10 +117,9 @@ export function createConnections(limits: ConnectionLimits): Connections {
     else if (nowMs - answer.sinceMs > 2 * limits.unreadTimeoutMs) cut(response);
   }
 
-  function endRequest({ client, callbacks }: OpenAnswer): void {
+  function endRequest({ client }: OpenAnswer): void {
     requests--;
     requestsOf.subtract(client);
-    for (const callback of callbacks) callback();
   }
 
   function announceDrain(): void {
@@ -191,7 +186,7 @@ export function createConnections(limits: ConnectionLimits): Connections {
       if (requestsOf.get(client) >= limits.maxRequestsPerClient) return "client";
       requests++;
       requestsOf.add(client);
-      const answer: OpenAnswer = { client, callbacks: [], sinceMs: undefined };
+      const answer: OpenAnswer = { client, sinceMs: undefined };
       state.answers.set(response, answer);
       response
         .on("drain", () => {
@@ -203,11 +198,6 @@ export function createConnections(limits: ConnectionLimits): Connections {
           state.idleSinceMs = performance.now();
         });
       return undefined;
-    },
-    onEnd({ socket }, response, callback) {
-      const answer = states.get(socket)?.answers.get(response);
-      if (answer === undefined) callback();
-      else answer.callbacks.push(callback);
     },
     announceDrain,
     async drain(giveUp) {

@@ -3,10 +3,10 @@ import type { UniversalHandlerFn } from "@connectrpc/connect/protocol";
 import { createAuthenticate } from "@parley/chassis/auth/authenticate.ts";
 import { type Config, readConfig } from "@parley/chassis/config.ts";
 import { peerKey } from "@parley/chassis/rpc/context-keys.ts";
-import { criticalityOf, methodName } from "@parley/chassis/rpc/contract.ts";
+import { criticalityOf } from "@parley/chassis/rpc/contract.ts";
 import { fail, retryAfter } from "@parley/chassis/rpc/errors.ts";
 import { gatewayInterceptors } from "@parley/chassis/rpc/interceptors/all.ts";
-import { createLoadShedder } from "@parley/chassis/rpc/interceptors/load-shedding.ts";
+import { createLoadShedder, loadShedding } from "@parley/chassis/rpc/interceptors/load-shedding.ts";
 import { internalError } from "@parley/chassis/rpc/internal-error.ts";
 import { createReflection } from "@parley/chassis/rpc/reflection.ts";
 import { createShutdown } from "@parley/chassis/rpc/shutdown.ts";
@@ -24,8 +24,8 @@ import { contractsOf, types } from "./contracts.ts";
 import { answerCors } from "./cors.ts";
 import { unknownMethod } from "./error-response.ts";
 import { serveRequest } from "./node-handler.ts";
-import { cut, isGone, pathOf } from "./node-request.ts";
-import { type OnePortOptions, openOnePort } from "./one-port.ts";
+import { cut, isGone, type NodeRequest, type NodeResponse, pathOf } from "./node-request.ts";
+import { openOnePort } from "./one-port.ts";
 import { createPages } from "./pages.ts";
 import { protocolOf } from "./protocol.ts";
 import { createRateLimit } from "./rate-limit.ts";
@@ -71,16 +71,16 @@ export function createGateway(serviceNames: readonly string[]): Component {
         served.flatMap((contract) => relay(contract, transports.get(name))),
       );
       const reflection = config.PARLEY_GATEWAY_REFLECTION === "on" ? createReflection(contracts) : [];
+      const shedder = createLoadShedder(telemetry, runtime.eventLoop);
       const options = {
         methods: [...methods, ...reflection.flatMap((served) => Object.values(served.methods))],
-        interceptors: gatewayInterceptors({ telemetry, report: reportCallEnd }),
+        interceptors: gatewayInterceptors({ telemetry, shed: loadShedding(shedder), report: reportCallEnd }),
         unexpected: (error: unknown) => (error instanceof ConnectError ? error : internalError(error, log)),
         maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES,
         shutdown,
       };
       const rpc = createRpcHandlers({ ...options, types });
       const pages = createPages(contracts);
-      const shedder = createLoadShedder(telemetry, runtime.eventLoop);
       const rest = createRest({ ...options, reservedPaths: [...pages.keys()] });
       const addresses = createClientAddresses(config.PARLEY_GATEWAY_TRUSTED_PROXIES);
       const origins = new Set(config.PARLEY_CORS_ORIGINS);
@@ -100,7 +100,7 @@ export function createGateway(serviceNames: readonly string[]): Component {
       });
       const tls = await openTls(config, log);
 
-      const handle: (...args: Parameters<OnePortOptions["handler"]>) => Promise<void> = async (request, response, onEnd) => {
+      const handle = async (request: NodeRequest, response: NodeResponse): Promise<void> => {
         const client = addresses.clientOf(request);
         const end = logRequest(request, response, client, log);
         response.setHeader("x-content-type-options", "nosniff");
@@ -121,18 +121,10 @@ export function createGateway(serviceNames: readonly string[]): Component {
         }
         const isRest = protocolOf(request) === "rest";
         const method = found?.method ?? (isRest ? rest.methodAt(request.method ?? "", path) : undefined);
-        if (method !== undefined) {
-          try {
-            // Before anything is done for the call: a refusal must cost next to nothing where many are needed.
-            const leave = shedder.admit(criticalityOf(method));
-            if (method.methodKind === "unary") onEnd(leave);
-            else leave();
-          } catch (error) {
-            if (!(error instanceof ConnectError)) throw error;
-            end.method = methodName(method);
-            end.error = error;
-            return refuseCall(request, response, error);
-          }
+        const overload = method && shedder.refusalOf(criticalityOf(method));
+        if (overload !== undefined) {
+          end.error = overload;
+          return refuseCall(request, response, overload);
         }
         const unknown = isRest ? rest.handle : async () => unknownMethod(request);
         const handler: UniversalHandlerFn = found ?? page ?? unknown;
@@ -142,8 +134,8 @@ export function createGateway(serviceNames: readonly string[]): Component {
       const listener = await openOnePort({
         host: common.PARLEY_HOST,
         port: config.PARLEY_GATEWAY_PORT,
-        handler: (request, response, onEnd) => {
-          handle(request, response, onEnd).catch((error: unknown) => {
+        handler: (request, response) => {
+          handle(request, response).catch((error: unknown) => {
             log.error({ err: error, "url.path": pathOf(request) }, "a request could not be answered");
             cut(response);
           });

@@ -5,7 +5,7 @@ import { connect, createServer as createTcpServer, type Server, type Socket } fr
 import { TLSSocket } from "node:tls";
 import type { TlsFiles } from "@parley/chassis/tls-files.ts";
 import { type Connection, type ConnectionLimits, createConnections, idleMs } from "./connections.ts";
-import { isGone, type NodeRequest, type NodeResponse } from "./node-request.ts";
+import { isGone, type NodeHandler, type NodeRequest, type NodeResponse } from "./node-request.ts";
 
 /** Connections that wait to be taken in, of each socket that listens: Node's 511 are soon full where a gateway has more to do than it can, and further ones hang for seconds. */
 const backlog = 4_096;
@@ -43,8 +43,7 @@ export interface OnePortOptions extends ConnectionLimits {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
-  /** `onEnd` takes what is called once when the request has ended, however that came: Node tells not every response. */
-  readonly handler: (request: NodeRequest, response: NodeResponse, onEnd: (callback: () => void) => void) => void;
+  readonly handler: NodeHandler;
   /** Refuses a request beyond the limits of its client or of all together, at little cost. */
   readonly refuse: (request: NodeRequest, response: NodeResponse, tooMany: "client" | "all") => void;
   /** Streams that one HTTP/2 connection may have open; a client keeps further ones back. */
@@ -68,18 +67,17 @@ export async function openOnePort(options: OnePortOptions): Promise<OnePort> {
     const tooMany = connections.addRequest(connection, request, response);
     if (tooMany !== undefined) return void refuse(request, response, tooMany);
     onLetIn();
-    const onEnd = (callback: () => void): void => connections.onEnd(connection, response, callback);
     if ("stream" in response) {
       // Streams that are reset in the same packet cost little this way.
-      setImmediate(() => isGone(response) || handler(request, response, onEnd));
+      setImmediate(() => isGone(response) || handler(request, response));
       return;
     }
     if (connection.requests > maxPipelined) return void connection.socket.destroy();
-    if (!draining) return void handler(request, response, onEnd);
+    if (!draining) return void handler(request, response);
     // After this answer the connection closes, but where there are further requests in the same packet.
     setImmediate(() => {
       if (connection.requests === 1) response.setHeader("connection", "close");
-      handler(request, response, onEnd);
+      handler(request, response);
     });
   };
   /** Node would answer by itself, outside of all limits, and on HTTP/2 throw where the stream is gone. */

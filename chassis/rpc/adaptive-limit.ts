@@ -19,6 +19,8 @@ const shares = { [Criticality.DEFAULT]: 0.9, [Criticality.SHEDDABLE]: 0.7 } as c
 /** A limit of calls in progress. */
 export interface AdaptiveLimit {
   readonly current: number;
+  /** Whether a call would be refused now. */
+  isReached(criticality: Criticality): boolean;
   /** Lets a call in, which must leave when it has ended; undefined: it is refused. */
   admit(criticality: Criticality): (() => void) | undefined;
   /** Adapts to how late the event loop was in the mean, in milliseconds, since the last time. */
@@ -47,16 +49,18 @@ export function createAdaptiveLimit(): AdaptiveLimit {
     inProgress--;
     criticalInProgress--;
   };
+  const isReached = (criticality: Criticality): boolean =>
+    criticality === Criticality.CRITICAL
+      ? criticalInProgress >= limit
+      : inProgress >= limit * shares[criticality === Criticality.SHEDDABLE ? criticality : Criticality.DEFAULT];
   return {
     get current() {
       return limit;
     },
+    isReached,
     admit(criticality) {
       const isCritical = criticality === Criticality.CRITICAL;
-      const isRefused = isCritical
-        ? criticalInProgress >= limit
-        : inProgress >= limit * shares[criticality === Criticality.SHEDDABLE ? criticality : Criticality.DEFAULT];
-      if (isRefused) return undefined;
+      if (isReached(criticality)) return undefined;
       inProgress++;
       peak = Math.max(peak, inProgress);
       if (!isCritical) return leave;

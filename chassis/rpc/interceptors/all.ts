@@ -39,13 +39,22 @@ export function serverInterceptors({
 }
 
 /** What happens about every call that the gateway passes on: the service behind it checks access and input. `report` tells the log of requests. */
-export function gatewayInterceptors({ telemetry, report }: { readonly telemetry: Telemetry; readonly report: Interceptor }): Interceptor[] {
+export function gatewayInterceptors({
+  telemetry,
+  shed,
+  report,
+}: {
+  readonly telemetry: Telemetry;
+  readonly shed: Interceptor;
+  readonly report: Interceptor;
+}): Interceptor[] {
   const { log } = telemetry;
   return [
     currentCall({ isEdge: true, telemetry }),
     serverTracing(telemetry),
     report,
     serverMetrics(telemetry),
+    shed,
     errorBoundary({ log, neighbours: "relay" }),
     deadline,
     about,

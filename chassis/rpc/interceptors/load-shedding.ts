@@ -1,4 +1,4 @@
-import type { Interceptor } from "@connectrpc/connect";
+import type { ConnectError, Interceptor } from "@connectrpc/connect";
 import { ErrorReason } from "@parley/gen/parley/errors/v1/errors_pb.js";
 import { Criticality } from "@parley/gen/parley/options/v1/options_pb.js";
 import { Counter, Gauge } from "prom-client";
@@ -13,6 +13,8 @@ const retryMs = { least: 500, most: 1_500 };
 
 /** Refuses the calls on which least depends while a component has more to do than it can. */
 export interface LoadShedder {
+  /** Returns `OVERLOADED` where a call would be refused now: before anything is done for it, for a refusal must cost next to nothing where many are needed. */
+  refusalOf(criticality: Criticality): ConnectError | undefined;
   /** Lets a call in, which must leave when it has ended. Throws `OVERLOADED` where it is refused. */
   admit(criticality: Criticality): () => void;
 }
@@ -26,13 +28,17 @@ export function createLoadShedder({ serviceName, registry }: Telemetry, eventLoo
     limit.adapt(meanLateMs);
     current.set({ service_name: serviceName }, Math.floor(limit.current));
   });
+  const refuse = (criticality: Criticality): ConnectError => {
+    shed.inc({ service_name: serviceName, criticality: nameOf(criticality) });
+    const delayMs = retryMs.least + Math.random() * (retryMs.most - retryMs.least);
+    return fail(ErrorReason.OVERLOADED, `${serviceName} has more to do than it can; try again later`, {}, retryAfter(delayMs));
+  };
   return {
+    refusalOf: (criticality) => (limit.isReached(criticality) ? refuse(criticality) : undefined),
     admit(criticality) {
       const leave = limit.admit(criticality);
-      if (leave !== undefined) return leave;
-      shed.inc({ service_name: serviceName, criticality: nameOf(criticality) });
-      const delayMs = retryMs.least + Math.random() * (retryMs.most - retryMs.least);
-      throw fail(ErrorReason.OVERLOADED, `${serviceName} has more to do than it can; try again later`, {}, retryAfter(delayMs));
+      if (leave === undefined) throw refuse(criticality);
+      return leave;
     },
   };
 }
