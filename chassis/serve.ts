@@ -25,6 +25,8 @@ export interface RunningProcess {
   /** The port of each component, by its name. */
   readonly ports: ReadonlyMap<string, number>;
   readonly log: Logger;
+  /** Logs an error that nobody caught, and nothing after it; resolves when all is written and sent, in two seconds at most. */
+  crash(error: Error): Promise<void>;
   /** Logs from `debug` on, or again as configured. */
   toggleDebug(): void;
   /** Writes a CPU profile and a heap snapshot into the data folder. */
@@ -60,11 +62,8 @@ export async function startProcess(
   const otlp = await openOtlp(environment);
   const { PARLEY_LOG_LEVEL: level, PARLEY_LOG_DIR: directory } = common;
   const name = names.length === 1 ? `${names[0]}-${grpcPorts[0]}` : "suite";
-  const { log: logOfAll, setLevel } = await createLogger({
-    level,
-    file: directory === undefined ? undefined : { directory, name },
-    further: otlp.logs,
-  });
+  const file = directory === undefined ? undefined : { directory, name };
+  const { log: logOfAll, setLevel, flush } = await createLogger({ level, file, further: otlp.logs });
   const log = names.length === 1 ? logOfAll.child({ "service.name": names[0] }) : logOfAll;
   otlp.tellTroubles(log);
   setLogger({ error: (...text) => log.warn({ grpc: text.join(" ") }, "grpc-js") });
@@ -117,9 +116,15 @@ export async function startProcess(
   for (const component of running) component.setServing(true);
   ready = true;
 
+  const flushAll = async (): Promise<void> => void (await Promise.all([flush(), otlp.close()]));
   return {
     ports,
     log,
+    async crash(error) {
+      log.error({ err: error }, "uncaught exception");
+      setLevel("silent"); // what is done from now on is not to be believed
+      await flushAll();
+    },
     writeDiagnostics: createDiagnostics(join(common.PARLEY_DATA_DIR, "diagnostics"), log),
     toggleDebug() {
       isDebugging = !isDebugging;
@@ -146,7 +151,7 @@ export async function startProcess(
       tls?.close();
       await databases.stop();
       log.info({ components: names }, "stopped");
-      await otlp.close();
+      await flushAll();
     },
   };
 }
@@ -180,9 +185,7 @@ export async function serve(
   const running = await startProcess(components, process.env, options).catch(exitOnStartError);
   started = running;
   process.on("uncaughtException", (error) => {
-    // Not as fatal, which waits for the log to be flushed: nobody may be reading it.
-    running.log.error({ err: error }, "uncaught exception");
-    process.exit(1);
+    void running.crash(error).finally(() => process.exit(1));
   });
   running.log.info({ ports: Object.fromEntries(running.ports), "process.pid": process.pid }, "ready");
   if (process.connected) process.send?.("ready");

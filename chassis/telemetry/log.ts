@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { isMessage } from "@bufbuild/protobuf";
 import { type DestinationStream, type Logger, pino } from "pino";
 import sonicBoom, { type SonicBoom } from "sonic-boom";
@@ -14,13 +15,8 @@ import { countRepeats } from "./repeats.ts";
 const kept = { size: "8m", files: 4 };
 /** Lines that are not written yet, in characters, beyond which further ones are dropped. */
 const maxWaiting = 16 * 1024 * 1024;
-/** How long the end of a process waits for who reads its lines, in milliseconds. */
+/** How long a flush waits for who reads the lines, or for a disk, in milliseconds. */
 const maxFlushMs = 1_000;
-/** What is done of what was logged at the end of the process. */
-const atExit: (() => void)[] = [];
-process.on("exit", () => {
-  for (const end of atExit) end();
-});
 
 export interface LogOptions {
   readonly level: string;
@@ -33,6 +29,8 @@ export interface LogOptions {
 /** A process's logger, whose level can change. */
 export interface ProcessLog {
   readonly log: Logger;
+  /** Resolves when what was logged is written; after a second, where it cannot be. */
+  flush(): Promise<void>;
   /** Changes the least severe level that is logged, of all that was made from the logger too. */
   setLevel(level: string): void;
 }
@@ -43,19 +41,25 @@ export interface ProcessLog {
  * that comes again and again is logged once in ten seconds, and counted. Throws StartError where lines cannot be kept.
  */
 export async function createLogger({ level, file, further }: LogOptions): Promise<ProcessLog> {
-  const streams = [
-    process.stdout.isTTY ? await prettyStream() : standardOutput(),
+  const ours = [
+    process.stdout.isTTY ? await prettyOutput() : standardOutput(),
     ...(file === undefined ? [] : [await keptFiles(file.directory, file.name)]),
-    ...(further === undefined ? [] : [further]),
   ];
-  return createLoggerTo(
-    level,
-    streams.length === 1 && streams[0] !== undefined ? streams[0] : pino.multistream(streams.map((stream) => ({ level: "trace", stream }))),
-  );
+  const streams = further === undefined ? ours : [...ours, further];
+  const flush = async (): Promise<void> => {
+    const enough = new AbortController();
+    const late = delay(maxFlushMs, undefined, { signal: enough.signal }).catch(() => {});
+    await Promise.race([Promise.all(ours.map(flushed)), late]);
+    enough.abort();
+  };
+  const [only] = streams;
+  const destination =
+    streams.length === 1 && only !== undefined ? only : pino.multistream(streams.map((stream) => ({ level: "trace", stream })));
+  return { ...createLoggerTo(level, destination), flush };
 }
 
 /** Creates a logger whose lines go to one place. */
-export function createLoggerTo(level: string, destination: DestinationStream): ProcessLog {
+export function createLoggerTo(level: string, destination: DestinationStream): Omit<ProcessLog, "flush"> {
   const loggers = new Set<Logger>();
   const log = pino(
     {
@@ -92,30 +96,40 @@ function shown(fields: Record<string, unknown>): Record<string, unknown> {
   return { ...fields, err: undefined, "exception.type": type, "exception.message": message, "exception.stacktrace": stack };
 }
 
-/** Standard output. What is logged in one turn of the event loop is written at its end, in one piece. */
-function standardOutput(): DestinationStream {
-  let endedMs: number | undefined;
-  const retryEAGAIN = (): boolean => endedMs === undefined || performance.now() - endedMs < maxFlushMs;
-  const destination = new sonicBoom.SonicBoom({ fd: 1, maxLength: maxWaiting, retryEAGAIN });
+/** Where lines are written. */
+interface Output extends DestinationStream {
+  flush(callback: () => void): void;
+}
+
+let output: Output | undefined;
+
+/** Returns standard output, of which a process has one. */
+function standardOutput(): Output {
+  output ??= openOutput();
+  return output;
+}
+
+/** What is logged in one turn of the event loop is written at its end, in one piece. */
+function openOutput(): Output {
+  const destination = ignoringErrors(new sonicBoom.SonicBoom({ fd: 1, maxLength: maxWaiting }));
   let lines = "";
   const writeLines = (): void => {
     destination.write(lines);
     lines = "";
   };
-  atExit.push(() => {
-    endedMs = performance.now();
-    if (lines !== "") writeLines();
-  });
-  flushAtExit(destination);
+  process.on("exit", () => lines !== "" && writeLines());
   return {
     write(line) {
       if (lines === "") setImmediate(writeLines);
       lines += line;
     },
+    flush(callback) {
+      setImmediate(() => destination.flush(callback)); // after the lines of this turn
+    },
   };
 }
 
-async function keptFiles(directory: string, name: string): Promise<DestinationStream> {
+async function keptFiles(directory: string, name: string): Promise<Output> {
   const { default: roll } = await import("pino-roll");
   try {
     const destination = await roll({
@@ -128,27 +142,27 @@ async function keptFiles(directory: string, name: string): Promise<DestinationSt
     await once(destination, "ready");
     const lastByte = readFileSync(destination.file).at(-1);
     if (lastByte !== undefined && lastByte !== 10) destination.write("\n"); // a process was killed in the midst of a line
-    flushAtExit(destination);
-    return destination;
+    return ignoringErrors(destination);
   } catch (error) {
     const why = error instanceof Error ? error.message : error;
     throw new StartError(`PARLEY_LOG_DIR: no log can be kept in ${directory} (${why}): set it to a folder that can be written`);
   }
 }
 
-/** A log that cannot be written, to a pipe that was closed or a disk that is full, is no reason to stop serving, nor not to end. */
-function flushAtExit(destination: SonicBoom): void {
-  destination.on("error", () => {});
-  atExit.push(() => {
-    try {
-      destination.flushSync();
-    } catch {}
-  });
+/** A log that cannot be written, to a pipe that was closed or a disk that is full, is no reason to stop serving. */
+function ignoringErrors(destination: SonicBoom): SonicBoom {
+  return destination.on("error", () => {});
 }
 
-async function prettyStream(): Promise<DestinationStream> {
+function flushed(stream: Output): Promise<void> {
+  return new Promise((resolve) => stream.flush(() => resolve()));
+}
+
+/** Lines for people, on a terminal. */
+async function prettyOutput(): Promise<Output> {
   const { default: pretty } = await import("pino-pretty");
-  return pretty({
+  const stream = pretty({
+    sync: true,
     messageKey: "body",
     timestampKey: "timestamp",
     levelKey: "severity_text",
@@ -157,4 +171,5 @@ async function prettyStream(): Promise<DestinationStream> {
     singleLine: true,
     messageFormat: (line) => textOf(line),
   });
+  return { write: (line) => void stream.write(line), flush: (callback) => void setImmediate(callback) };
 }
