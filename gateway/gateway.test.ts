@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { connect as connectHttp2, constants } from "node:http2";
 import { connect as connectTcp, type Socket } from "node:net";
-import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import { Code, createClient, type Transport } from "@connectrpc/connect";
 import { codeToHttpStatus, codeToString } from "@connectrpc/connect/protocol-connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { eventually, standstill } from "@parley/chassis/testing/eventually.ts";
@@ -504,44 +504,4 @@ test("the gateway describes its contracts where that is configured, and nowhere 
   };
   expect(await list({ PARLEY_GATEWAY_REFLECTION: "on" })).toContain("parley.testing.v1.EchoService");
   await expect(list({})).rejects.toThrow(/unimplemented/);
-});
-
-test("a gateway with more to do than it can refuses calls at once, in each protocol, and takes critical ones", async () => {
-  const { url } = await openTestGateway({
-    handlers: {
-      echo({ text }) {
-        const untilMs = performance.now() + 5;
-        while (performance.now() < untilMs);
-        return { text };
-      },
-    },
-  });
-  const client = createClient(EchoService, createGrpcTransport({ baseUrl: url }));
-  const refused: { header: string | null; body: unknown }[] = [];
-  const refusedByGrpc: unknown[] = [];
-  let isOver = false;
-  const restClients = Array.from({ length: 150 }, async () => {
-    while (!isOver) {
-      const response = await fetch(`${url}/testing/echo/x`);
-      const body: unknown = await response.json();
-      if (response.status === 429) refused.push({ header: response.headers.get("retry-after"), body });
-    }
-  });
-  const grpcClients = Array.from({ length: 150 }, async () => {
-    while (!isOver) await client.echo({}).catch((error: unknown) => refusedByGrpc.push(ConnectError.from(error).code));
-  });
-  try {
-    const message = "gateway has more to do than it can; try again later"; // the service behind it would say so too
-    await eventually(() =>
-      expect(refused).toContainEqual({
-        header: expect.stringMatching(/^[12]$/),
-        body: { code: Code.ResourceExhausted, message, details: [expect.objectContaining({ reason: "OVERLOADED" }), expect.anything()] },
-      }),
-    );
-    await eventually(() => expect(refusedByGrpc).toContain(Code.ResourceExhausted));
-    await client.echoCritical({});
-  } finally {
-    isOver = true;
-    await Promise.all([...restClients, ...grpcClients]);
-  }
 });

@@ -6,8 +6,9 @@ import { peerKey } from "@parley/chassis/rpc/context-keys.ts";
 import { criticalityOf } from "@parley/chassis/rpc/contract.ts";
 import { fail, retryAfter } from "@parley/chassis/rpc/errors.ts";
 import { gatewayInterceptors } from "@parley/chassis/rpc/interceptors/all.ts";
-import { createLoadShedder, loadShedding } from "@parley/chassis/rpc/interceptors/load-shedding.ts";
+import { loadShedding } from "@parley/chassis/rpc/interceptors/load-shedding.ts";
 import { internalError } from "@parley/chassis/rpc/internal-error.ts";
+import { createLoadShedder } from "@parley/chassis/rpc/load-shedder.ts";
 import { createReflection } from "@parley/chassis/rpc/reflection.ts";
 import { createShutdown } from "@parley/chassis/rpc/shutdown.ts";
 import { type Neighbours, openTransports, targetsConfig } from "@parley/chassis/rpc/transports.ts";
@@ -81,7 +82,7 @@ export function createGateway(serviceNames: readonly string[]): Component {
       };
       const rpc = createRpcHandlers({ ...options, types });
       const pages = createPages(contracts);
-      const rest = createRest({ ...options, reservedPaths: [...pages.keys()] });
+      const findRest = createRest({ ...options, reservedPaths: [...pages.keys()] });
       const addresses = createClientAddresses(config.PARLEY_GATEWAY_TRUSTED_PROXIES);
       const origins = new Set(config.PARLEY_CORS_ORIGINS);
       const rateLimit =
@@ -94,7 +95,7 @@ export function createGateway(serviceNames: readonly string[]): Component {
           : undefined;
       const refused = new Counter({
         name: "gateway_refused_total",
-        help: "Calls refused: too many in progress, in all or of a client, or too many a second.",
+        help: "Calls refused: too many in progress, in all or of a client, or too many a second. Those of an overload are shed calls.",
         labelNames: ["because"],
         registers: [registry],
       });
@@ -119,15 +120,15 @@ export function createGateway(serviceNames: readonly string[]): Component {
             return refuseCall(request, response, refusal);
           }
         }
-        const isRest = protocolOf(request) === "rest";
-        const method = found?.method ?? (isRest ? rest.methodAt(request.method ?? "", path) : undefined);
+        const isRest = found === undefined && page === undefined && protocolOf(request) === "rest";
+        const target = isRest ? findRest(request.method ?? "GET", path || "/") : undefined;
+        const method = found?.method ?? target?.method;
         const overload = method && shedder.refusalOf(criticalityOf(method));
         if (overload !== undefined) {
           end.error = overload;
           return refuseCall(request, response, overload);
         }
-        const unknown = isRest ? rest.handle : async () => unknownMethod(request);
-        const handler: UniversalHandlerFn = found ?? page ?? unknown;
+        const handler: UniversalHandlerFn = found ?? page ?? target?.handle ?? (async () => unknownMethod(request));
         const contextValues = createContextValues().set(peerKey, client).set(callEndKey, end);
         await serveRequest(request, response, { handler, contextValues, maxMessageBytes: common.PARLEY_MAX_MESSAGE_BYTES, log });
       };

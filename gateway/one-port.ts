@@ -10,7 +10,7 @@ import { isGone, type NodeHandler, type NodeRequest, type NodeResponse } from ".
 /** Connections that wait to be taken in, of each socket that listens: Node's 511 are soon full where a gateway has more to do than it can, and further ones hang for seconds. */
 const backlog = 4_096;
 /** Sockets that listen on one port. */
-const listeners = 64;
+const listeningSockets = 64;
 
 /** What a client without TLS sends first when it knows that the server speaks HTTP/2 (RFC 9113, section 3.4). */
 const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
@@ -164,12 +164,12 @@ async function listen(
     await once(server, "listening");
     return server;
   };
-  // Another gateway would share the port with this one.
+  // Another gateway would share the port with this one; two that start at once do.
   if (isShared && wanted !== 0 && (await isAnswered(wanted, host))) throw new Error(`EADDRINUSE: somebody answers at port ${wanted}`);
   const first = await open(wanted);
   const address = first.address();
   const port = typeof address === "object" && address !== null ? address.port : wanted;
-  const others = isShared ? await Promise.all(Array.from({ length: listeners - 1 }, () => open(port))) : [];
+  const others = isShared ? await Promise.all(Array.from({ length: listeningSockets - 1 }, () => open(port))) : [];
   return { port, servers: [first, ...others] };
 }
 

@@ -10,7 +10,7 @@ import {
 } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema, MethodOptionsSchema } from "@bufbuild/protobuf/wkt";
 import { ConnectError, createServiceImplSpec, type MethodImplSpec } from "@connectrpc/connect";
-import { createAsyncIterable, readAllBytes, type UniversalServerResponse } from "@connectrpc/connect/protocol";
+import { createAsyncIterable, readAllBytes, type UniversalServerRequest, type UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { createShutdown } from "@parley/chassis/rpc/shutdown.ts";
 import { http } from "@parley/gen/google/api/annotations_pb.js";
 import { HttpRuleSchema } from "@parley/gen/google/api/http_pb.js";
@@ -65,14 +65,15 @@ function handlerWith(more: Partial<RestOptions>, ...methods: DescMethod[]) {
     return spec!.kind === "unary" ? { ...spec!, impl: (request: Message) => request } : spec!;
   });
   const shutdown = createShutdown("the gateway");
-  return createRest({
+  const find = createRest({
     methods: specs,
     interceptors: [],
     maxMessageBytes: 10_000,
     shutdown,
     ...more,
     unexpected: (error) => (error instanceof ConnectError ? error : expect.unreachable(String(error))),
-  }).handle;
+  });
+  return (request: UniversalServerRequest) => find(request.method, new URL(request.url).pathname).handle(request);
 }
 
 /** What a method with the rule got from a request such as `GET /v1/messages/1`, as JSON; or the status and message of its error. */

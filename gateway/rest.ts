@@ -50,43 +50,47 @@ const tooLarge = ErrorReasonSchema.value[ErrorReason.BODY_TOO_LARGE].localName;
 
 type Route = Binding & { readonly spec: MethodImplSpec & { kind: "unary" | "server_streaming" } };
 
-/** The methods' REST form. */
-export interface Rest {
+/** What answers a request, and the method that it calls, if any. */
+export interface RestTarget {
+  readonly method?: DescMethod;
   readonly handle: UniversalHandlerFn;
-  /** Returns the method that a request calls, if any. */
-  methodAt(verb: string, path: string): DescMethod | undefined;
 }
 
 /**
- * Creates the handler of the methods' REST form, as `google.api.http` in their contracts
+ * Returns what finds, by a request's verb and path, what answers it in the methods' REST form, as `google.api.http` in their contracts
  * describes it (google/api/http.proto). Errors are `google.rpc.Status` as JSON, under the HTTP
  * status of their code; streams are lines of JSON, or events where the client accepts them.
  *
  * Throws, naming the methods, on a rule that it cannot follow, and on two methods at one route.
  */
-export function createRest(options: RestOptions): Rest {
+export function createRest(options: RestOptions): (verb: string, path: string) => RestTarget {
   const find = createRouter(options.methods.flatMap(routesOf), nameOf);
   for (const path of options.reservedPaths ?? [])
     for (const { route } of find(path)) throw new Error(`${nameOf(route)} has a route at ${path}, where the gateway has a page of its own`);
-  const methodAt = (verb: string, path: string) => find(path).find(({ route }) => takes(route, verb))?.route.spec.method;
-  const handle: UniversalHandlerFn = async (request) => {
-    const { pathname, searchParams } = new URL(request.url);
-    const found = find(pathname);
-    if (found.length === 0)
-      return refuse(request, fail(ErrorReason.UNKNOWN_ROUTE, `there is nothing at ${pathname}: /docs shows what there is`));
-    const match = found.find(({ route }) => takes(route, request.method));
+  return (verb, path) => {
+    const found = find(path);
+    if (found.length === 0) {
+      const handle: UniversalHandlerFn = async (request) =>
+        refuse(request, fail(ErrorReason.UNKNOWN_ROUTE, `there is nothing at ${path}: /docs shows what there is`));
+      return { handle };
+    }
+    const match = found.find(({ route }) => takes(route, verb));
     if (match === undefined) {
       const allow = allowedOf(found.map(({ route }) => route)).join(", ");
-      const error = fail(ErrorReason.WRONG_VERB, `${pathname} takes ${allow}, not ${request.method}`);
-      return refuse(request, error, new Headers({ allow }), 405);
+      const handle: UniversalHandlerFn = async (request) =>
+        refuse(request, fail(ErrorReason.WRONG_VERB, `${path} takes ${allow}, not ${verb}`), new Headers({ allow }), 405);
+      return { handle };
     }
-    try {
-      return await callRoute(match.route, match.values, searchParams, request, options);
-    } catch (error) {
-      return refuse(request, options.unexpected(error));
-    }
+    const { route, values } = match;
+    const handle: UniversalHandlerFn = async (request) => {
+      try {
+        return await callRoute(route, values, new URL(request.url).searchParams, request, options);
+      } catch (error) {
+        return refuse(request, options.unexpected(error));
+      }
+    };
+    return { method: route.spec.method, handle };
   };
-  return { handle, methodAt };
 }
 
 /** Tells an error that there is no call of, and the log of requests too. */

@@ -1,6 +1,5 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect as connectHttp2 } from "node:http2";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
@@ -8,7 +7,6 @@ import { createInterface } from "node:readline";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { testAuth } from "@parley/chassis/testing/auth.ts";
-import { makeDataDir } from "@parley/chassis/testing/data-dir.ts";
 import { eventually } from "@parley/chassis/testing/eventually.ts";
 import { findFreePorts } from "@parley/chassis/testing/ports.ts";
 import { openTestTransport } from "@parley/chassis/testing/rpc.ts";
@@ -17,23 +15,10 @@ import { ServerReflection } from "@parley/gen/grpc/reflection/v1/reflection_pb.j
 import { GreeterService } from "@parley/gen/parley/greeter/v1/greeter_pb.js";
 import { expect, onTestFinished, test } from "vitest";
 import { services } from "../services/all.ts";
+import { runScript } from "./run-script.ts";
 import { partPids, startSuite } from "./suite.ts";
 
 const root = join(import.meta.dirname, "..");
-
-/** Runs a script of the suite to its end. */
-async function run(script: string, env: NodeJS.ProcessEnv, ...args: string[]): Promise<{ code: number | null; errors: string }> {
-  const dataDir = makeDataDir();
-  onTestFinished(() => rmSync(dataDir, { recursive: true, force: true }));
-  const child = spawn(process.execPath, [join(root, script), ...args], {
-    env: { ...process.env, PARLEY_DATA_DIR: dataDir, ...env },
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  let errors = "";
-  child.stderr.on("data", (chunk) => (errors += chunk));
-  const [code] = await once(child, "close");
-  return { code, errors };
-}
 
 function isRunning(pid: number): boolean {
   try {
@@ -51,27 +36,6 @@ test("it says what runs where, and two commands to try", async () => {
   expect(shown).toMatch(new RegExp(`greeter +${suite.grpcAddress}`));
   expect(shown).toMatch(new RegExp(`admin +${suite.adminUrl}`));
   expect(await suite.stop()).toBe(0);
-});
-
-test("logs that do not go to a terminal are JSON, one line for each call on each hop, under one id", async () => {
-  const suite = await startSuite();
-  const traceId = "4bf92f3577b34da6a3ce929d0e0e4736";
-  await fetch(`${suite.gatewayUrl}/api/hello`, { headers: { "x-request-id": "log-1", traceparent: `00-${traceId}-00f067aa0ba902b7-01` } });
-  await suite.stop();
-  const calls = suite.lines.filter((line) => /"body":"(call|request)"/.test(line)).map((line) => JSON.parse(line));
-  for (const service of ["greeter", "gateway"]) {
-    expect(calls.filter((call) => call["service.name"] === service)).toMatchObject([
-      {
-        severity_text: "INFO",
-        "rpc.method": "parley.greeter.v1.GreeterService/Hello",
-        "rpc.response.status_code": "OK",
-        request_id: "log-1",
-        trace_id: traceId,
-        "client.address": expect.stringContaining("127.0.0.1"),
-        duration_ms: expect.any(Number),
-      },
-    ]);
-  }
 });
 
 test("the admin port tells that it lives, whether it is ready, and its metrics", async () => {
@@ -210,14 +174,14 @@ test.each(["PARLEY_GATEWAY_PORT", "PARLEY_GRPC_BASE_PORT", "PARLEY_ADMIN_BASE_PO
     const other = createServer().listen(taken, "127.0.0.1");
     await once(other, "listening");
     onTestFinished(() => void other.close());
-    const { code, errors } = await run("tools/start.ts", ports);
+    const { code, errors } = await runScript("tools/start.ts", ports);
     expect(code).toBe(1);
     expect(errors).toBe(`port ${taken} is in use: stop what uses it, or set ${variable} to another port\n`);
   },
 );
 
 test("wrong variables are told all at once, a line each", async () => {
-  const { code, errors } = await run("tools/start.ts", {
+  const { code, errors } = await runScript("tools/start.ts", {
     PARLEY_GATEWAY_PORT: "http",
     PARLEY_DRAIN_TIMEOUT: "15",
     PARLEY_LOG_LEVEL: "loud",
@@ -233,7 +197,7 @@ test("wrong variables are told all at once, a line each", async () => {
 });
 
 test("arguments that it does not know are refused, and variables that it does not know are told", async () => {
-  const { code, errors } = await run("tools/start.ts", {}, "--splitt");
+  const { code, errors } = await runScript("tools/start.ts", {}, "--splitt");
   expect(code).toBe(1);
   const usage = "usage: npm start [-- --split [--replicas orders=2,payments=2]]\n";
   expect(errors).toMatch(/^Unknown option '--splitt'/);
@@ -243,107 +207,32 @@ test("arguments that it does not know are refused, and variables that it does no
     ["--split", "--replicas", "orders"],
     ["--split", "--replicas", "nobody=2"],
   ])
-    expect(await run("tools/start.ts", {}, ...args)).toMatchObject({ code: 1, errors: expect.stringContaining(usage) });
+    expect(await runScript("tools/start.ts", {}, ...args)).toMatchObject({ code: 1, errors: expect.stringContaining(usage) });
   const suite = await startSuite({ env: { PARLEY_CORS_ORIGIN: "http://localhost:5173" } });
   expect(suite.errors).toEqual(["PARLEY_CORS_ORIGIN is no variable of the suite: npm run config lists them"]);
   expect(await suite.stop()).toBe(0);
 });
 
 test("wrong variables are told with --split too", async () => {
-  expect(await run("tools/start.ts", { PARLEY_DRAIN_TIMEOUT: "15" }, "--split")).toEqual({
+  expect(await runScript("tools/start.ts", { PARLEY_DRAIN_TIMEOUT: "15" }, "--split")).toEqual({
     code: 1,
     errors: 'PARLEY_DRAIN_TIMEOUT: "15" is wrong; expected a duration such as 500ms, 15s or 5m, more than 0 and at most 24 days\n',
   });
 });
 
-test.skipIf(!existsSync("/dev/full"))("it serves while the disk of its log is full, and still stops", async () => {
-  const basePort = await findFreePorts(2);
-  const full = openSync("/dev/full", "w");
-  const child = spawn(process.execPath, [join(root, "services/greeter/main.ts")], {
-    env: { ...process.env, PARLEY_GRPC_BASE_PORT: String(basePort), PARLEY_ADMIN_BASE_PORT: String(basePort + 1) },
-    stdio: ["ignore", full, "inherit", "ipc"],
-  });
-  onTestFinished(() => {
-    child.kill("SIGKILL");
-    closeSync(full);
-  });
-  await once(child, "message");
-  const transport = openTestTransport([basePort], { retries: false });
-  for (let call = 0; call < 10; call++) await createClient(GreeterService, transport).hello({});
-  child.kill("SIGTERM");
-  expect(await once(child, "exit")).toEqual([0, null]);
-});
-
-test("what it logs last when it crashes under load is on its output and in the kept file, behind what was cut off before", async () => {
-  const basePort = await findFreePorts(2);
-  const { dataDir } = await testAuth();
-  const directory = join(makeDataDir(), "logs");
-  const crash = `data:text/javascript,${encodeURIComponent('process.on("SIGPROF", () => { throw new Error("boom"); });')}`;
-  mkdirSync(directory, { recursive: true });
-  const file = join(directory, `greeter-${basePort}.1.jsonl`);
-  writeFileSync(file, '{"body":"torn');
-  const child = spawn(process.execPath, ["--import", crash, join(root, "services/greeter/main.ts")], {
-    env: {
-      ...process.env,
-      PARLEY_DATA_DIR: dataDir,
-      PARLEY_LOG_DIR: directory,
-      PARLEY_GRPC_BASE_PORT: String(basePort),
-      PARLEY_ADMIN_BASE_PORT: String(basePort + 1),
-    },
-    stdio: ["ignore", "pipe", "inherit", "ipc"],
-  });
-  onTestFinished(() => {
-    child.kill("SIGKILL");
-    rmSync(directory, { recursive: true });
-  });
-  let output = "";
-  child.stdout?.on("data", (chunk) => (output += chunk));
-  await once(child, "message");
-  const client = createClient(GreeterService, openTestTransport([basePort], { retries: false }));
-  let calls = 0;
-  const call = async (): Promise<never> => {
-    for (;;) {
-      await client.hello({});
-      calls++;
-    }
-  };
-  const calling = Promise.allSettled(Array.from({ length: 16 }, call));
-  await eventually(() => expect(calls).toBeGreaterThan(500));
-  child.kill("SIGPROF");
-  expect(await once(child, "close")).toEqual([1, null]);
-  await calling;
-  expect(output.trimEnd().split("\n").at(-1)).toContain("uncaught exception");
-  const [torn, ...lines] = readFileSync(file, "utf8").trimEnd().split("\n");
-  expect(torn).toBe('{"body":"torn');
-  expect(lines.map((line) => JSON.parse(line)).at(-1)).toMatchObject({ body: "uncaught exception", "exception.message": "boom" });
-});
-
-test("a folder in which no log can be kept is told", async () => {
-  const { code, errors } = await run("services/greeter/main.ts", { PARLEY_LOG_DIR: "/dev/null/x" });
-  expect(code).toBe(1);
-  expect(errors).toMatch(/^PARLEY_LOG_DIR: no log can be kept in \/dev\/null\/x \(.*\): set it to a folder that can be written\n$/);
-});
-
-test("it goes on when nobody reads its output any more, and still stops", async () => {
-  const suite = await startSuite();
-  suite.process.stdout?.destroy();
-  for (let call = 0; call < 10; call++) expect((await fetch(`${suite.gatewayUrl}/api/hello`)).status).toBe(200);
-  expect(await suite.stop()).toBe(0);
-});
-
 test("a gateway on its own is told which service it cannot find", async () => {
-  const { code, errors } = await run("gateway/main.ts", {});
+  const { code, errors } = await runScript("gateway/main.ts", {});
   expect(code).toBe(1);
   expect(errors.trimEnd().split("\n")).toHaveLength(Object.keys(services).length);
   expect(errors).toContain("PARLEY_GREETER_TARGET: is not set; expected a gRPC target such as dns:///greeter:50051\n");
 });
 
 test("a gateway on its own opens the services that it is told to", async () => {
-  expect(await run("gateway/main.ts", {}, "greeter")).toEqual({
+  expect(await runScript("gateway/main.ts", {}, "greeter")).toEqual({
     code: 1,
     errors: "PARLEY_GREETER_TARGET: is not set; expected a gRPC target such as dns:///greeter:50051\n",
   });
-  expect(await run("gateway/main.ts", {}, "greter")).toMatchObject({
+  expect(await runScript("gateway/main.ts", {}, "greter")).toMatchObject({
     code: 1,
     errors: expect.stringMatching(/^there is no service greter; there are greeter, /),
   });
@@ -378,7 +267,10 @@ test("what a process may be asked for by a signal does not end it, nor open a de
 });
 
 test("a service that cannot make keys says which variables it needs instead", async () => {
-  const { code, errors } = await run("services/greeter/main.ts", { PARLEY_DATA_DIR: "/dev/null/parley", PARLEY_GREETER_KEY_FILE: "/key" });
+  const { code, errors } = await runScript("services/greeter/main.ts", {
+    PARLEY_DATA_DIR: "/dev/null/parley",
+    PARLEY_GREETER_KEY_FILE: "/key",
+  });
   expect(code).toBe(1);
   expect(errors).toMatch(
     /^PARLEY_DATA_DIR: \/dev\/null\/parley cannot be made \(.*\): set it to a folder that can be written, or set PARLEY_AUTH_JWKS_URL, PARLEY_AUTH_SERVICE_JWKS_URL\n$/,

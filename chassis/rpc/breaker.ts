@@ -21,6 +21,12 @@ export type BreakerState = "closed" | "half-open" | "open";
 /** What became of a call that was let through; `nothing`: it was given up, and says nothing of whom it was for. */
 export type Outcome = "success" | "failure" | "nothing";
 
+/** A call that was let through to see, and the counts of the round that it is one of. */
+interface Probe {
+  readonly sinceMs: number;
+  readonly round: object;
+}
+
 /** Cuts off calls that would fail (Nygard, Release It!, 2007). */
 export interface Breaker {
   /** Lets a call through, which must tell its outcome once; or returns how long to wait, in milliseconds. */
@@ -36,8 +42,8 @@ export function createBreaker(onChange: (state: BreakerState) => void, now: () =
   let state: BreakerState = "closed";
   let counts = createCounts();
   let probeAtMs = 0;
-  let probe: { readonly sinceMs: number } | undefined;
   let probed = { success: 0, failure: 0 };
+  let probe: Probe | undefined;
 
   function change(to: BreakerState): void {
     state = to;
@@ -57,10 +63,10 @@ export function createBreaker(onChange: (state: BreakerState) => void, now: () =
     if (outcome === "failure" && all >= leastCalls && failed > all * failedShare) open();
   }
 
-  /** Counts a probe, unless what it is one of is decided. */
-  function tellOfProbe(own: typeof probe, probedThen: typeof probed, outcome: Outcome): void {
+  /** Counts a probe, unless its round is decided. */
+  function tellOfProbe(own: Probe, outcome: Outcome): void {
     if (probe === own) probe = undefined;
-    if (state !== "half-open" || probedThen !== probed || outcome === "nothing" || ++probed[outcome] < decidingProbes) return;
+    if (state !== "half-open" || own.round !== probed || outcome === "nothing" || ++probed[outcome] < decidingProbes) return;
     if (outcome === "failure") return void open();
     counts = createCounts();
     change("closed");
@@ -80,10 +86,9 @@ export function createBreaker(onChange: (state: BreakerState) => void, now: () =
         probed = { success: 0, failure: 0 };
         change("half-open");
       }
-      const own = { sinceMs: now() };
-      const probedThen = probed;
+      const own = { sinceMs: now(), round: probed };
       probe = own;
-      return (outcome) => tellOfProbe(own, probedThen, outcome);
+      return (outcome) => tellOfProbe(own, outcome);
     },
   };
 }

@@ -44,11 +44,11 @@ export async function openOtlp(env: Variables): Promise<Otlp> {
     // Whoever takes OTLP over HTTP takes both forms, at the same address (OTLP specification, OTLP/HTTP).
     if (!protocol.startsWith("http/")) throw new StartError(`${variable}: "${protocol}" is wrong; what is sent goes over HTTP, as JSON`);
   }
+  const early: string[] = []; // there is no log yet
   let tell = (text: string): void => void early.push(text);
-  const early: string[] = [];
   const trouble = (text: string): void => tell(text);
-  const nothingToTell = (): void => {};
-  const logger = { error: trouble, warn: trouble, info: nothingToTell, debug: nothingToTell, verbose: nothingToTell };
+  const ignore = (): void => {};
+  const logger = { error: trouble, warn: trouble, info: ignore, debug: ignore, verbose: ignore };
   diag.setLogger(logger, { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true });
   const resourceOf = await openResources();
   const traces = isTraced ? await openTraces(env, resourceOf) : undefined;

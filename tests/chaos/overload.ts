@@ -91,7 +91,7 @@ export const overload: Scenario = {
         share >= 0.9,
       ),
       finding("99 % of checkouts succeed", `${successes(placed)} of ${placed.length}`, successes(placed) >= 0.99 * placed.length),
-      finding("while pages are refused", `${refusals(pages)} of ${pages.length}`, refusals(pages) > pages.length / 10),
+      finding("while pages are refused", `${refusals(pages)} of ${pages.length}`, refusals(pages) > pages.length / 3),
       finding("normal latency again in 5 s", ms(calmMs), calmMs !== undefined && calmMs < 5_000),
       finding("memory bounded", `${memoryBefore} MiB before, ${mostMemory} MiB at most`, mostMemory < 2 * memoryBefore),
     ];

@@ -68,8 +68,8 @@ export async function shop({ at, customerId, productIds, random, journal, enough
         const { code, message } = ConnectError.from(error);
         journal.failures++;
         if (refusals.includes(code)) return undefined;
-        // What nobody can help but wait for: processes are killed and frozen, and the rest may have more to do than they can.
-        const isExpected = [Code.Unavailable, Code.ResourceExhausted, Code.DeadlineExceeded, Code.Canceled, Code.Unknown].includes(code);
+        // What nobody can help but wait for: processes are killed and frozen.
+        const isExpected = [Code.Unavailable, Code.DeadlineExceeded, Code.Canceled, Code.Unknown].includes(code);
         if (!isExpected) journal.surprises.push(`${customerId}: ${message}`);
         await delay(tryAgainMs, undefined, { signal: over });
       }

@@ -2,15 +2,16 @@ import { Code, createClient } from "@connectrpc/connect";
 import { ErrorInfoSchema, RetryInfoSchema } from "@parley/gen/google/rpc/error_details_pb.js";
 import { EchoService } from "@parley/gen/parley/testing/v1/testing_pb.js";
 import { expect, test } from "vitest";
-import { testAuth } from "../../testing/auth.ts";
-import { echo } from "../../testing/echo.ts";
-import { eventually, standstill } from "../../testing/eventually.ts";
-import { failureOf } from "../../testing/failure.ts";
-import { openTestServer, openTestTransport } from "../../testing/rpc.ts";
-import { testTelemetry } from "../../testing/telemetry.ts";
-import { implement } from "../implement.ts";
-import { serverInterceptors } from "./all.ts";
-import { createLoadShedder, loadShedding } from "./load-shedding.ts";
+import { testAuth } from "../testing/auth.ts";
+import { echo } from "../testing/echo.ts";
+import { eventually, standstill } from "../testing/eventually.ts";
+import { failureOf } from "../testing/failure.ts";
+import { openTestServer, openTestTransport } from "../testing/rpc.ts";
+import { testTelemetry } from "../testing/telemetry.ts";
+import { implement } from "./implement.ts";
+import { serverInterceptors } from "./interceptors/all.ts";
+import { loadShedding } from "./interceptors/load-shedding.ts";
+import { createLoadShedder } from "./load-shedder.ts";
 
 /** A server whose event loop is late when the test says so, and whose calls wait until the test lets them go. */
 async function openBusy() {
